@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Services per packet, for what no socket hook saw: raw sockets, SCTP,
+ * sandboxed runtimes, other cgroups. All state sits with the endpoint that
+ * talks to the service, so it does not matter where the backend is or which
+ * way its replies come. */
+#pragma once
+
+#include "conntrack.h"
+#include "endpoint.h"
+#include "fragment.h"
+#include "nat.h"
+#include "service.h"
+
+/* A pod that reaches itself through its service per packet: the kernel refuses
+ * its own address from outside, so this one stands in for it. They belong to
+ * nobody: one is link-local, one from the discard prefix (RFC 6666). */
+volatile const struct addr hairpin_v4 = {
+	.w = { 0, 0, bpf_htonl(0xffff), bpf_htonl(0xa9fe0102) }, /* 169.254.1.2 */
+};
+volatile const struct addr hairpin_v6 = {
+	.w = { bpf_htonl(0x01000000), 0, 0, bpf_htonl(2) }, /* 100::2 */
+};
+
+static __always_inline struct addr hairpin_addr(bool is_v4)
+{
+	struct addr a;
+
+	for (int i = 0; i < 4; i++)
+		a.w[i] = is_v4 ? hairpin_v4.w[i] : hairpin_v6.w[i];
+	return a;
+}
+
+/* How often a choice is repeated whose replies would clash with another flow. */
+#define FLOW_TRIES 4
+
+/* Records a flow to one backend. Returns 0 and the new tuple, or a drop reason. */
+static __always_inline int flow_record(const struct packet *p, const struct endpoint *ep,
+				       const struct backend *b, struct ct_entry *e,
+				       struct tuple *to)
+{
+	struct ct_key key = {
+		.flow = p->flow,
+		.l4_proto = p->l4_proto,
+		.endpoint = ep->id,
+	};
+	struct ct_key reply_key = key;
+	int ret;
+
+	*to = p->flow;
+	to->daddr = b->addr;
+	to->dport = b->port;
+	if (addr_equal(&b->addr, &p->flow.saddr))
+		to->saddr = hairpin_addr(p->is_v4);
+
+	reply_key.flow.saddr = to->daddr;
+	reply_key.flow.sport = to->dport;
+	reply_key.flow.daddr = to->saddr;
+	reply_key.flow.dport = to->sport;
+
+	/* The reply first: it is the one that can clash. */
+	e->flags = CT_REPLY;
+	e->to.saddr = p->flow.daddr;
+	e->to.sport = p->flow.dport;
+	e->to.daddr = p->flow.saddr;
+	e->to.dport = p->flow.sport;
+	e->other = p->flow;
+	ret = ct_insert(&reply_key, e);
+	if (ret)
+		return ret;
+
+	e->flags = 0;
+	e->to = *to;
+	e->other = reply_key.flow;
+	return ct_insert(&key, e);
+}
+
+/* Starts a flow to a backend. Returns 0 and the new tuple, or a drop reason. */
+static __always_inline int flow_start(const struct packet *p, const struct endpoint *ep,
+				      const struct frontend *fe, struct tuple *to)
+{
+	struct ct_entry e = { .last_seen = ct_now(), .lifetime = ct_lifetime(p) };
+	int ret = DROP_FLOW_CLASH;
+
+	for (int i = 0; i < FLOW_TRIES && ret == DROP_FLOW_CLASH; i++) {
+		struct backend *b = backend_choose(fe, bpf_get_prandom_u32(), &e.backend);
+
+		if (!b)
+			return DROP_NO_BACKEND;
+		ret = flow_record(p, ep, b, &e, to);
+	}
+	return ret;
+}
+
+/* Whether an existing flow goes on as it is. TCP stays with its backend until
+ * it ends; a new connection from the same port is judged anew. UDP has no end,
+ * so it leaves a backend that has gone. */
+static __always_inline bool flow_goes_on(const struct packet *p, const struct ct_entry *e)
+{
+	struct backend *b;
+
+	if (e->flags & CT_REPLY)
+		return true;
+	if (p->l4_proto == IPPROTO_TCP)
+		return !(p->tcp_flags & TCP_SYN) || !(e->flags & CT_CLOSING);
+	b = backend_lookup(e->backend);
+	return b && addr_equal(&b->addr, &e->to.daddr) && b->port == e->to.dport;
+}
+
+/* Translates a packet that its endpoint sends to a service. Returns 1 where it
+ * did, 0 where there is nothing to translate, or a drop reason. A global
+ * function, so that the verifier walks it once. */
+__noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
+{
+	struct ct_entry *e = NULL;
+	struct frontend *fe;
+	struct tuple to;
+	int ret;
+
+	if (!p || !ep)
+		return DROP_INTERNAL;
+	ret = parse_l4(skb, p);
+	if (ret)
+		/* Not ours to judge unless it is for a service, and what has no
+		 * ports is not: the stack knows what to do with it. */
+		return ret == DROP_FRAGMENT ? 0 : ret;
+	if (!p->has_ports)
+		return 0;
+
+	fe = frontend_lookup(&p->flow.daddr, p->flow.dport, p->l4_proto);
+	if (!fe && !(endpoint_marks(ep) & EP_NAT))
+		return 0;
+
+	e = ct_lookup(p, ep->id);
+	if (e && flow_goes_on(p, e)) {
+		to = e->to;
+	} else if (fe) {
+		ret = flow_start(p, ep, fe, &to);
+		if (ret)
+			return ret;
+		/* Before the first packet leaves: its reply must find it set. */
+		endpoint_mark(ep, EP_NAT);
+	} else {
+		return 0;
+	}
+	ret = nat_rewrite(skb, p, &to);
+	return ret ? ret : 1;
+}
+
+/* Gives a packet that comes back from a backend the service's address again.
+ * Returns as translate_forward() does. Only for endpoints marked EP_NAT. */
+__noinline int translate_reply(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
+{
+	struct ct_entry *e;
+	struct tuple to;
+	int ret;
+
+	if (!p || !ep)
+		return DROP_INTERNAL;
+	ret = parse_l4(skb, p);
+	if (ret)
+		return ret == DROP_FRAGMENT ? 0 : ret;
+	if (!p->has_ports)
+		return 0;
+	e = ct_lookup(p, ep->id);
+	if (!e || !(e->flags & CT_REPLY))
+		return 0;
+	to = e->to;
+	ret = nat_rewrite(skb, p, &to);
+	return ret ? ret : 1;
+}

@@ -1,0 +1,111 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The two programs on the host side of every pod's device. One copy serves all
+ * pods: what differs between them is in wag_endpoints1. */
+#include "lib/deliver.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Passing to the stack, which may answer with ICMP or route to the world. */
+static __always_inline int to_stack(struct __sk_buff *skb, enum hook hook)
+{
+	count_event(hook, EVENT_TO_STACK, skb->len);
+	return TCX_NEXT;
+}
+
+/* A pod sends. */
+static __always_inline int from_pod_walk(struct __sk_buff *skb)
+{
+	struct endpoint *src, *dst;
+	struct packet p;
+	int ret;
+
+	ret = parse_l3(skb, &p);
+	if (ret)
+		return ret;
+
+	/* One look-up for two things: is it this pod's address, and which pod. */
+	src = endpoint_lookup(&p.flow.saddr);
+	if (!src || src->ifindex != skb->ifindex)
+		return addr_is_link_scope(&p.flow.saddr) && !p.is_v4 ? DROP_LINK_SCOPE :
+								       DROP_SPOOFED;
+
+	dst = endpoint_lookup(&p.flow.daddr);
+	if (!dst) {
+		ret = translate_forward(skb, &p, src);
+		if (ret < 0)
+			return ret;
+		if (!ret)
+			return to_stack(skb, HOOK_FROM_POD);
+		count_event(HOOK_FROM_POD, EVENT_TRANSLATED, skb->len);
+		dst = endpoint_lookup(&p.flow.daddr);
+		if (!dst)
+			return to_stack(skb, HOOK_FROM_POD);
+	}
+	ret = deliver(skb, &p, dst);
+	if (ret == TCX_NEXT)
+		return to_stack(skb, HOOK_FROM_POD);
+	if (ret > DROP_FIRST)
+		count_event(HOOK_FROM_POD, EVENT_DELIVERED, skb->len);
+	return ret;
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	int ret = from_pod_walk(skb);
+
+	if (ret > DROP_FIRST)
+		return ret;
+	count_drop(HOOK_FROM_POD, ret, skb->len);
+	return TC_ACT_SHOT;
+}
+
+/* The host stack sends to a pod: from this node, or routed through it. */
+static __always_inline int to_pod_walk(struct __sk_buff *skb)
+{
+	struct endpoint *ep;
+	struct packet p;
+	int ret;
+
+	/* What is not for the pod's own addresses (the link's own ND) has no
+	 * endpoint and passes as it is. */
+	ret = parse_l3(skb, &p);
+	if (ret == DROP_L3_PROTO)
+		return TCX_NEXT;
+	if (ret)
+		return ret;
+	ep = endpoint_lookup(&p.flow.daddr);
+	if (ep && ep->ifindex == skb->ifindex && endpoint_marks(ep) & EP_NAT) {
+		ret = translate_reply(skb, &p, ep);
+		if (ret < 0)
+			return ret;
+		if (ret)
+			count_event(HOOK_TO_POD, EVENT_UNTRANSLATED, skb->len);
+	}
+	count_event(HOOK_TO_POD, EVENT_DELIVERED, skb->len);
+	return TCX_NEXT;
+}
+
+SEC("tc")
+int to_pod(struct __sk_buff *skb)
+{
+	int ret = to_pod_walk(skb);
+
+	if (ret > DROP_FIRST)
+		return ret;
+	count_drop(HOOK_TO_POD, ret, skb->len);
+	return TC_ACT_SHOT;
+}
+
+/* The compiler writes to BTF only what something is made of; Go wants these as
+ * well. (In .rodata: a plain variable would cost a map.) */
+volatile const struct {
+	enum hook hook;
+	enum event event;
+	enum drop_reason drop_reason;
+	enum ep_mark ep_mark;
+	enum backend_flag backend_flag;
+	enum ct_flag ct_flag;
+} btf_types;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package service turns services into what the programs look up: frontends,
+// slots and backends.
+//
+//	intent.Service --Compile--> Frontend --Manager--> maps
+//
+// Compile is pure. The Manager numbers backends, places regions of slots, and
+// never edits what a program may be reading: see bpf/lib/service.h.
+package service
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/waggle-net/waggle/datapath/intent"
+	"github.com/waggle-net/waggle/datapath/maps"
+)
+
+// Address is an address, port and protocol: of a service or of a backend.
+type Address struct {
+	Addr     netip.Addr
+	Port     uint16
+	Protocol intent.Protocol
+}
+
+func (a Address) String() string {
+	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(a.Addr, a.Port), a.Protocol)
+}
+
+// Compare orders addresses: IPv4 first, then by value.
+func (a Address) Compare(b Address) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+}
+
+func (a Address) frontendKey() maps.FrontendKey {
+	return maps.FrontendKey{Addr: maps.AddrFrom(a.Addr), Port: maps.Port(a.Port), L4Proto: uint8(a.Protocol)}
+}
+
+func addressOf(k maps.FrontendKey) Address {
+	return Address{Addr: maps.AddrTo(k.Addr), Port: maps.Port(k.Port), Protocol: intent.Protocol(k.L4Proto)}
+}
+
+func (a Address) backend() maps.Backend {
+	return maps.Backend{
+		Addr: maps.AddrFrom(a.Addr), Port: maps.Port(a.Port),
+		L4Proto: uint8(a.Protocol), Flags: maps.BackendReady,
+	}
+}
+
+func backendAddress(b maps.Backend) Address {
+	return Address{Addr: maps.AddrTo(b.Addr), Port: maps.Port(b.Port), Protocol: intent.Protocol(b.L4Proto)}
+}
+
+// Frontend is one address that a service is reached at, and who serves it.
+type Frontend struct {
+	Address
+	// Backends are the ready ones of the address's family, each once, in order.
+	Backends []Address
+}
+
+// Compile says where a service is reached and who serves it there, and what of
+// it cannot be served.
+func Compile(svc *intent.Service) (fes []Frontend, problems []error) {
+	for _, ip := range svc.ClusterIPs {
+		for i := range svc.Ports {
+			port := &svc.Ports[i]
+			fe := Frontend{Address: Address{ip, port.Port, port.Protocol}}
+			backends, err := compileBackends(port, ip.Is4())
+			if err != nil {
+				problems = append(problems, fmt.Errorf("service %s, %s: %w", svc.Name, fe.Address, err))
+			}
+			fe.Backends = backends
+			fes = append(fes, fe)
+		}
+	}
+	return fes, problems
+}
+
+func compileBackends(port *intent.ServicePort, is4 bool) (out []Address, err error) {
+	for _, b := range port.Backends {
+		if !b.Ready || b.Address.Is4() != is4 {
+			continue
+		}
+		if port.Protocol == intent.SCTP && b.Port != port.Port {
+			// A new port would need a CRC32c over the whole packet.
+			err = fmt.Errorf("backend %s: SCTP ports cannot be translated: make targetPort equal to port",
+				netip.AddrPortFrom(b.Address, b.Port))
+			continue
+		}
+		out = append(out, Address{b.Address, b.Port, port.Protocol})
+	}
+	slices.SortFunc(out, Address.Compare)
+	return slices.Compact(out), err
+}
