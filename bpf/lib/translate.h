@@ -46,6 +46,9 @@ static __always_inline int flow_record(const struct packet *p, const struct endp
 	struct ct_key reply_key = key;
 	int ret;
 
+	if (p->l4_proto == IPPROTO_SCTP && b->port != p->flow.dport)
+		return DROP_SCTP_PORT;
+
 	*to = p->flow;
 	to->daddr = b->addr;
 	to->dport = b->port;
