@@ -13,14 +13,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/waggle-net/waggle/bpf"
-	"github.com/waggle-net/waggle/datapath/maps"
+	dmaps "github.com/waggle-net/waggle/datapath/maps"
 )
 
 // Mode is how programs are attached to devices.
@@ -58,10 +60,10 @@ type Loader struct {
 	mode   Mode // TCX or TC
 	pod    bpf.PodObjects
 	socket bpf.SocketObjects
-	set    *maps.Set
+	set    *dmaps.Set
 
-	// resized are maps that keep their size until they are recreated.
-	resized []error
+	// resized are maps, by name, that keep their size until they are recreated.
+	resized map[string]error
 }
 
 // Open loads the programs on the pinned maps, which it creates where they do
@@ -78,27 +80,33 @@ func Open(cfg Config, log *slog.Logger) (_ *Loader, err error) {
 			return nil, fmt.Errorf("create pin folder: %w", err)
 		}
 	}
-	l := &Loader{cfg: cfg, log: log}
+	l := &Loader{cfg: cfg, log: log, resized: make(map[string]error)}
 	if l.mode, err = chooseMode(cfg.Mode); err != nil {
 		return nil, err
 	}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if l.set, err = maps.NewSet(&l.pod.PodMaps); err != nil {
+	if l.set, err = dmaps.NewSet(&l.pod.PodMaps); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
 // Maps returns the maps that the programs use.
-func (l *Loader) Maps() *maps.Set { return l.set }
+func (l *Loader) Maps() *dmaps.Set { return l.set }
 
 // Mode returns how programs are attached: TCX or TC.
 func (l *Loader) Mode() Mode { return l.mode }
 
 // Problems returns what is not as configured, though nothing failed.
-func (l *Loader) Problems() []error { return l.resized }
+func (l *Loader) Problems() []error {
+	var out []error
+	for _, name := range slices.Sorted(maps.Keys(l.resized)) {
+		out = append(out, l.resized[name])
+	}
+	return out
+}
 
 // Close lets go of programs and maps. What is pinned or attached stays.
 func (l *Loader) Close() error {
@@ -147,9 +155,9 @@ func (l *Loader) sizeMaps(spec *ebpf.CollectionSpec) error {
 			return fmt.Errorf("open pinned map %s: %w", name, err)
 		}
 		if have := pinned.MaxEntries(); have != m.MaxEntries {
-			l.resized = append(l.resized, fmt.Errorf(
+			l.resized[name] = fmt.Errorf(
 				"map %s keeps its %d entries (configured: %d): it holds live state; it gets the new size after waggled cleanup",
-				name, have, m.MaxEntries))
+				name, have, m.MaxEntries)
 			m.MaxEntries = have
 		}
 		if err := pinned.Close(); err != nil {

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon is waggled put together: which part exists, in which order
+// they start, and what is looked after while they run.
+//
+// The order of the start is what keeps a restart from losing packets. Nothing
+// is flushed: each part first takes over what the daemon before it left in the
+// kernel. What lets packets through is published only when it is complete.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waggle-net/waggle/bpf"
+	"github.com/waggle-net/waggle/cni/install"
+	"github.com/waggle-net/waggle/cni/server"
+	"github.com/waggle-net/waggle/datapath/endpoint"
+	"github.com/waggle-net/waggle/datapath/flow"
+	"github.com/waggle-net/waggle/datapath/intent"
+	"github.com/waggle-net/waggle/datapath/intent/file"
+	"github.com/waggle-net/waggle/datapath/loader"
+	"github.com/waggle-net/waggle/datapath/route"
+	"github.com/waggle-net/waggle/datapath/service"
+	"github.com/waggle-net/waggle/internal/config"
+	"github.com/waggle-net/waggle/internal/status"
+)
+
+// upkeepInterval is how often the kernel is compared with what it should hold.
+const upkeepInterval = 30 * time.Second
+
+// Daemon is one running waggled.
+type Daemon struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	cni       *server.Server
+	loader    *loader.Loader
+	routes    *route.Manager
+	endpoints *endpoint.Manager
+	services  *service.Manager
+	names     *flow.Names
+	state     *intent.State
+	source    *file.Source
+
+	problems problems
+}
+
+// Run takes the node over and looks after it until ctx ends. What it attached
+// stays in place.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	d := &Daemon{cfg: cfg, log: log, started: time.Now(), state: intent.NewState()}
+	if err := d.open(); err != nil {
+		return errors.Join(err, d.close())
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.takeOver(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.source.Run(ctx, d.state) })
+	g.Go(func() error { return d.syncServices(ctx) })
+	g.Go(func() error { return d.cni.Serve(ctx, d.endpoints) })
+	g.Go(func() error { return status.Serve(ctx, cfg.APISocket(), d, log) })
+	g.Go(func() error { return d.upkeep(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// open builds the parts. The CNI server comes first: its lock on the node's
+// state is what a second daemon stops at, before it touches anything.
+func (d *Daemon) open() (err error) {
+	d.routes = route.New(route.Config{
+		PodCIDRs:             d.cfg.PodCIDRs,
+		ClusterCIDRs:         d.cfg.ClusterCIDRs,
+		Masquerade:           d.cfg.Masquerade,
+		MasqueradeExclusions: d.cfg.MasqueradeExclusions,
+		MTU:                  d.cfg.MTU,
+	}, d.log)
+	d.cni, err = server.Open(server.Config{
+		Socket:   d.cfg.CNISocket(),
+		RunDir:   d.cfg.RunDir,
+		PodCIDRs: d.cfg.PodCIDRs,
+		RestTime: restTime(d.cfg),
+		MTU:      d.mtu,
+		Ready:    d.ready,
+		Logger:   d.log.With("part", "cni"),
+	})
+	if err != nil {
+		return err
+	}
+	cgroupRoot := d.cfg.CgroupRoot
+	if cgroupRoot == "" {
+		if cgroupRoot, err = loader.FindCgroup2(); err != nil {
+			return err
+		}
+	}
+	d.loader, err = loader.Open(loader.Config{
+		BPFRoot:    d.cfg.BPFRoot,
+		CgroupRoot: cgroupRoot,
+		Mode:       loader.Mode(d.cfg.Attach),
+		Sizes:      mapSizes(d.cfg),
+	}, d.log.With("part", "loader"))
+	if err != nil {
+		return err
+	}
+	if d.names, err = flow.LoadNames(); err != nil {
+		return err
+	}
+	if d.services, err = service.NewManager(d.loader.Maps(), d.log.With("part", "service")); err != nil {
+		return err
+	}
+	d.endpoints = endpoint.New(d.loader, d.routes, d.loader.Maps(), d.log.With("part", "endpoint"))
+	d.source = file.New(d.cfg.IntentFile, d.log.With("part", "intent"))
+	return nil
+}
+
+// restTime: zero means the server's default, and here none at all.
+func restTime(cfg *config.Config) time.Duration {
+	if cfg.IPAM.RestTime.Duration == 0 {
+		return -1
+	}
+	return cfg.IPAM.RestTime.Duration
+}
+
+func mapSizes(cfg *config.Config) map[string]uint32 {
+	return map[string]uint32{
+		bpf.PodMapWagFrontends1: cfg.Maps.Frontends,
+		bpf.PodMapWagSlots1:     cfg.Maps.Slots,
+		bpf.PodMapWagBackends1:  cfg.Maps.Backends,
+		bpf.PodMapWagConntrack1: cfg.Maps.Conntrack,
+		bpf.PodMapWagFragments1: cfg.Maps.Fragments,
+	}
+}
+
+// takeOver puts this daemon's programs and entries in the place of those of
+// the one before it.
+func (d *Daemon) takeOver(ctx context.Context) error {
+	if d.cfg.CNI.Install {
+		if err := install.Install(d.installConfig()); err != nil {
+			return err
+		}
+	}
+	if _, err := d.routes.MTU(); err != nil {
+		return err
+	}
+	if err := d.routes.Sync(ctx); err != nil {
+		return err
+	}
+	if err := d.endpoints.Restore(d.cni.Endpoints()); err != nil {
+		// One pod's device that went is no reason to leave the others alone.
+		d.problems.set("endpoint", err, "delete the pod: its device was removed while waggled was down")
+		d.log.Warn("not all endpoints were restored", "error", err)
+	}
+	if err := d.loader.AttachSockets(); err != nil {
+		return err
+	}
+	for _, p := range d.loader.Programs() {
+		d.log.Info("attached", "program", p.Name, "hook", p.Hook, "to", p.Target, "through", p.Attach, "id", p.ID)
+	}
+	return d.cni.Recover(ctx, d.endpoints)
+}
+
+func (d *Daemon) close() error {
+	var errs []error
+	if d.loader != nil {
+		errs = append(errs, d.loader.Close())
+	}
+	if d.cni != nil {
+		errs = append(errs, d.cni.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// mtu of a new endpoint. The route's manager answered at the start; a device
+// that vanished since leaves the last answer.
+func (d *Daemon) mtu() int {
+	mtu, err := d.routes.MTU()
+	if err != nil {
+		d.log.Warn("MTU unknown, using the smallest that IPv6 allows", "error", err)
+		return 1280
+	}
+	return mtu
+}
+
+// ready says why a pod cannot be added now.
+func (d *Daemon) ready() error {
+	if _, synced := d.state.Services.Snapshot(); !synced {
+		return fmt.Errorf("services are not known yet: waiting for %s", d.cfg.IntentFile)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/waggle-net/waggle/internal/status"
+)
+
+// syncServices programs services as they change. Nothing is written before
+// every service is known: one without endpoints yet would refuse connections.
+func (d *Daemon) syncServices(ctx context.Context) error {
+	w := d.state.Services.Watch()
+	pruned := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.C():
+			changes, synced := w.Next()
+			if !synced {
+				continue
+			}
+			err := d.services.Apply(changes)
+			if !pruned {
+				err = errors.Join(err, d.services.Prune())
+				pruned = true
+			}
+			if err != nil {
+				d.log.Warn("not all services are programmed", "error", err)
+			}
+		}
+	}
+}
+
+// upkeep compares the kernel with what it should hold, and mends it.
+func (d *Daemon) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(upkeepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			d.mend(ctx)
+		}
+	}
+}
+
+func (d *Daemon) mend(ctx context.Context) {
+	d.problems.set("route", d.routes.Sync(ctx), "see the message; it is tried again every 30 seconds")
+	if _, synced := d.state.Services.Snapshot(); synced {
+		drift, err := d.services.Repair()
+		for _, e := range drift {
+			d.log.Warn("repaired", "part", "service", "found", e)
+		}
+		d.problems.set("service", err, "see the message; it is tried again every 30 seconds")
+	}
+	d.mendEndpoints()
+	if err := d.loader.CheckSockets(); err != nil {
+		d.log.Warn("repairing", "part", "socket", "found", err)
+		d.problems.set("socket", d.loader.AttachSockets(), "services do not work at the socket; per packet they do")
+	}
+}
+
+func (d *Daemon) mendEndpoints() {
+	var errs []error
+	for _, s := range d.cni.Endpoints() {
+		found, err := d.endpoints.Repair(&s)
+		if found != nil {
+			d.log.Warn("repaired", "part", "endpoint", "pod", s.PodNamespace+"/"+s.PodName, "device", s.HostIfName, "found", found)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("endpoint %d of %s/%s: %w", s.ID, s.PodNamespace, s.PodName, err))
+		}
+	}
+	d.problems.set("endpoint", errors.Join(errs...), "delete the pod if its device is gone")
+}
+
+// problems are what the operator should know, by part. The zero value is none.
+type problems struct {
+	mu     sync.Mutex
+	byPart map[string]status.Problem
+}
+
+// set records the newest state of a part: nil clears it.
+func (p *problems) set(part string, err error, remedy string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		delete(p.byPart, part)
+		return
+	}
+	if p.byPart == nil {
+		p.byPart = make(map[string]status.Problem)
+	}
+	p.byPart[part] = status.Problem{Component: part, Message: err.Error(), Remedy: remedy}
+}
