@@ -16,9 +16,10 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/waggle-net/waggle/test/sandbox"
 )
 
 // What a program returns; see linux/pkt_cls.h.
@@ -28,13 +29,7 @@ const (
 	redirect = 7
 )
 
-func TestMain(m *testing.M) {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
 
 // datapath is the pod programs on maps of their own: nothing is pinned, nothing
 // attached.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/waggle-net/waggle/bpf"
 	"github.com/waggle-net/waggle/datapath/maps"
+	sandboxed "github.com/waggle-net/waggle/test/sandbox"
 )
 
 // sandbox gives the test a network namespace with a veth pair, a bpffs and a
@@ -330,3 +331,5 @@ func TestVerifiedInstructions(t *testing.T) {
 		t.Log(fmt.Sprintf("%-14s %6d instructions verified", p.Name, p.Verified))
 	}
 }
+
+func TestMain(m *testing.M) { os.Exit(sandboxed.Main(m)) }
