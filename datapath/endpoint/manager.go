@@ -39,6 +39,7 @@ type Programs interface {
 // Router routes the node's own packets to endpoints; datapath/route does.
 type Router interface {
 	AddEndpoint(index int, addrs []netip.Addr, podMAC net.HardwareAddr) error
+	DelEndpoint(index int, addrs []netip.Addr) error
 	CheckEndpoint(index int, addrs []netip.Addr, podMAC net.HardwareAddr) error
 }
 
@@ -96,7 +97,8 @@ func (m *Manager) Delete(_ context.Context, s *Spec) error {
 	errs := []error{m.clearMaps(s)}
 	lnk, err := netlink.LinkByName(s.HostIfName)
 	if err == nil {
-		err = netlink.LinkDel(lnk) // its routes and neighbours go with it
+		errs = append(errs, m.router.DelEndpoint(lnk.Attrs().Index, s.Addresses))
+		err = netlink.LinkDel(lnk)
 	}
 	if err != nil && !isNotFound(err) {
 		errs = append(errs, fmt.Errorf("delete device %s: %w", s.HostIfName, err))
@@ -111,8 +113,7 @@ func (m *Manager) Check(_ context.Context, s *Spec, netns *os.File) error {
 		return err
 	}
 	errs := []error{
-		m.programs.CheckPod(s.HostIfName, index),
-		m.checkMaps(s, index),
+		m.checkDatapath(s, index),
 		m.router.CheckEndpoint(index, s.Addresses, net.HardwareAddr(s.PodMAC)),
 	}
 	if netns != nil {
@@ -150,17 +151,21 @@ func (m *Manager) Restore(specs []Spec) error {
 	return errors.Join(errs...)
 }
 
-// Repair puts back what is missing of an endpoint, and says what was.
+func (m *Manager) checkDatapath(s *Spec, index int) error {
+	return errors.Join(m.programs.CheckPod(s.HostIfName, index), m.checkMaps(s, index))
+}
+
+// Repair puts back what is missing of an endpoint's programs and entries, and
+// says what was. (Routes are repaired by their own Manager, all at once.)
 func (m *Manager) Repair(s *Spec) (found error, err error) {
 	index, err := hostIndex(s)
 	if err != nil {
 		return nil, err
 	}
-	found = m.Check(context.Background(), s, nil)
-	if found == nil {
+	if found = m.checkDatapath(s, index); found == nil {
 		return nil, nil
 	}
-	return found, errors.Join(m.writeMaps(s, index), m.repair(s, index))
+	return found, errors.Join(m.writeMaps(s, index), m.programs.AttachPod(s.HostIfName, index))
 }
 
 func (m *Manager) repair(s *Spec, index int) error {

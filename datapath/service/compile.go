@@ -59,6 +59,8 @@ type Frontend struct {
 	Address
 	// Backends are the ready ones of the address's family, each once, in order.
 	Backends []Address
+	// Known is how many backends of the family there are, ready or not.
+	Known int
 }
 
 // Compile says where a service is reached and who serves it there, and what of
@@ -68,20 +70,23 @@ func Compile(svc *intent.Service) (fes []Frontend, problems []error) {
 		for i := range svc.Ports {
 			port := &svc.Ports[i]
 			fe := Frontend{Address: Address{ip, port.Port, port.Protocol}}
-			backends, err := compileBackends(port, ip.Is4())
-			if err != nil {
+			var err error
+			if fe.Backends, fe.Known, err = compileBackends(port, ip.Is4()); err != nil {
 				problems = append(problems, fmt.Errorf("service %s, %s: %w", svc.Name, fe.Address, err))
 			}
-			fe.Backends = backends
 			fes = append(fes, fe)
 		}
 	}
 	return fes, problems
 }
 
-func compileBackends(port *intent.ServicePort, is4 bool) (out []Address, err error) {
+func compileBackends(port *intent.ServicePort, is4 bool) (ready []Address, known int, err error) {
 	for _, b := range port.Backends {
-		if !b.Ready || b.Address.Is4() != is4 {
+		if b.Address.Is4() != is4 {
+			continue
+		}
+		known++
+		if !b.Ready {
 			continue
 		}
 		if port.Protocol == intent.SCTP && b.Port != port.Port {
@@ -90,8 +95,8 @@ func compileBackends(port *intent.ServicePort, is4 bool) (out []Address, err err
 				netip.AddrPortFrom(b.Address, b.Port))
 			continue
 		}
-		out = append(out, Address{b.Address, b.Port, port.Protocol})
+		ready = append(ready, Address{b.Address, b.Port, port.Protocol})
 	}
-	slices.SortFunc(out, Address.Compare)
-	return slices.Compact(out), err
+	slices.SortFunc(ready, Address.Compare)
+	return slices.Compact(ready), known, err
 }

@@ -116,7 +116,8 @@ func (m *Manager) repairSlots() (drift []error, err error) {
 type View struct {
 	Address  Address
 	Service  intent.Name
-	Backends []Address
+	Backends []Address // ready ones
+	Known    int       // ready or not
 }
 
 // Views returns every programmed frontend, in order.
@@ -125,8 +126,8 @@ func (m *Manager) Views() []View {
 	defer m.mu.Unlock()
 	out := make([]View, 0, len(m.programmed))
 	for a, r := range m.programmed {
-		_, name, _ := m.owner(a)
-		v := View{Address: a, Service: name}
+		fe, name, _ := m.owner(a)
+		v := View{Address: a, Service: name, Known: fe.Known}
 		for _, id := range r.backends {
 			v.Backends = append(v.Backends, m.numbers.holder[id].backend)
 		}

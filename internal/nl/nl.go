@@ -56,17 +56,22 @@ func LinkList() ([]netlink.Link, error) {
 	return list("links", netlink.LinkList)
 }
 
+// ErrLinkNotFound is the cause of LinkByName's error where no device has the name.
+var ErrLinkNotFound = errors.New("no such network device")
+
 // LinkByName finds one device by its name or alternative name (ip link show
-// dev NAME). The error for one that does not exist is a
-// netlink.LinkNotFoundError, for IsNotFound or errors.As.
+// dev NAME), without a dump. Test the error for one that does not exist with
+// IsNotFound.
 func LinkByName(name string) (netlink.Link, error) {
-	// For a name that it finds malformed, the kernel returns EINVAL. netlink
-	// takes that for the answer of an old kernel and would search by dump from
-	// then on.
+	// The kernel answers EINVAL to a malformed name. netlink takes that for the
+	// answer of an old kernel and would search by dump from then on.
 	if name == "" || len(name) > maxName {
-		return nil, fmt.Errorf("find link %q: %w", name, netlink.LinkNotFoundError{})
+		return nil, fmt.Errorf("find link %q: %w", name, ErrLinkNotFound)
 	}
 	link, err := Retry(func() (netlink.Link, error) { return netlink.LinkByName(name) })
+	if IsNotFound(err) {
+		err = ErrLinkNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find link %q: %w", name, err)
 	}
@@ -76,9 +81,10 @@ func LinkByName(name string) (netlink.Link, error) {
 // maxName is the kernel's ALTIFNAMSIZ without the final zero.
 const maxName = 127
 
-// IsNotFound says whether the error is about a device that does not exist.
+// IsNotFound says whether the error is about a device that does not exist. It
+// knows the errors of netlink.LinkByIndex and netlink.LinkByName as well.
 func IsNotFound(err error) bool {
-	return errors.As(err, new(netlink.LinkNotFoundError))
+	return errors.Is(err, ErrLinkNotFound) || errors.As(err, new(netlink.LinkNotFoundError))
 }
 
 // AddrList lists the addresses of a family on a device, or on all devices where

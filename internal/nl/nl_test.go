@@ -52,6 +52,8 @@ func TestLinkByNameOfNothing(t *testing.T) {
 	for _, name := range []string{"", strings.Repeat("x", 200), "waggle-none"} {
 		if _, err := LinkByName(name); !IsNotFound(err) {
 			t.Errorf("LinkByName(%q): error %v, want not found", name, err)
+		} else if want := fmt.Sprintf("find link %q: no such network device", name); err.Error() != want {
+			t.Errorf("error %q, want %q", err, want)
 		}
 	}
 }

@@ -117,8 +117,11 @@ func claimFrontends(p *field.Path, s *service, owners map[frontend]intent.Name) 
 			}
 			f := frontend{a, port.Port, port.protocol()}
 			if o, taken := owners[f]; taken {
-				errs = append(errs, duplicate(p.Index(i), fmt.Sprintf("%s port %d/%s", f.address, f.port, f.protocol),
-					fmt.Sprintf("claimed by service %s, and by %s: keep one", o, s.name())))
+				claimed := fmt.Sprintf("claimed by service %s, and by %s: keep one", o, s.name())
+				if o == s.name() {
+					claimed = fmt.Sprintf("claimed by another port of service %s: keep one", o)
+				}
+				errs = append(errs, duplicate(p.Index(i), fmt.Sprintf("%s port %d/%s", f.address, f.port, f.protocol), claimed))
 				continue
 			}
 			owners[f] = s.name()

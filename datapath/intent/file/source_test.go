@@ -110,13 +110,15 @@ func TestKeepsTheLastGoodVersion(t *testing.T) {
 	untilNode(t, state, "a")
 	for _, step := range []struct {
 		name, problem string
-		do            func()
+		do            func() error
 	}{
-		{"invalid", "nodes[0].name: Invalid value", func() { replace(t, path, oneNode("B_")) }},
-		{"absent", "no such file", func() { os.Remove(path) }},
-		{"a directory", "not a regular file", func() { os.Mkdir(path, 0o700) }},
+		{"invalid", "nodes[0].name: Invalid value", func() error { replace(t, path, oneNode("B_")); return nil }},
+		{"absent", "no such file", func() error { return os.Remove(path) }},
+		{"a directory", "not a regular file", func() error { return os.Mkdir(path, 0o700) }},
 	} {
-		step.do()
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
 		until(t, "the problem of "+step.name, func() bool {
 			err := s.Problem()
 			return err != nil && strings.Contains(err.Error(), step.problem)
@@ -172,7 +174,9 @@ func TestConfigMap(t *testing.T) {
 		version := fmt.Sprintf("..%d", i+2)
 		put(t, filepath.Join(dir, version, "intent.yaml"), oneNode(name))
 		link(t, version, filepath.Join(dir, "..data"))
-		os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..%d", i+1)))
+		if err := os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..%d", i+1))); err != nil {
+			t.Fatal(err)
+		}
 		untilNode(t, state, name)
 	}
 }

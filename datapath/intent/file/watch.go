@@ -62,7 +62,7 @@ func (w *watch) fallBack(err error) {
 
 func (w *watch) close() {
 	if w.fs != nil {
-		w.fs.Close()
+		_ = w.fs.Close() // it has nothing to write
 	}
 	if w.ticker != nil {
 		w.ticker.Stop()

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/waggle-net/waggle/internal/config/strict"
+)
+
+var errDuration = errors.New("not a duration: write it as 30s, 5m or 1h30m")
+
+// Load reads the configuration file, puts the flags that were set over it,
+// completes it and validates the result as a whole. The error holds everything
+// that is wrong.
+//
+// The file at DefaultPath may be absent, as flags can say all that is needed;
+// another one that was asked for may not. Flags are those of AddFlags; nil
+// stands for none.
+func Load(path string, flags *pflag.FlagSet) (*Config, error) {
+	data, err := os.ReadFile(path)
+	source := "config " + path
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && path == DefaultPath:
+		source += " (absent) and flags"
+	case err != nil:
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	c, errs, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", source, err)
+	}
+	set := applyFlags(flags, c)
+	// The flag replaced what could not be read, so that does not matter any more.
+	errs = slices.DeleteFunc(errs, func(e *field.Error) bool { return set[leaf(e.Field)] != "" })
+	c.complete(os.Hostname)
+	errs = strict.Merge(errs, c.Validate())
+	for _, e := range errs {
+		if flag := set[leaf(e.Field)]; flag != "" {
+			e.Detail += fmt.Sprintf(" (set by --%s)", flag)
+		}
+	}
+	if err := strict.Err(errs); err != nil {
+		return nil, fmt.Errorf("read %s: %w", source, err)
+	}
+	return c, nil
+}
+
+// parse decodes a file over the defaults, nil for no file. The list is of what
+// could not be read; validation is yet to come.
+func parse(data []byte) (*Config, field.ErrorList, error) {
+	c := Default()
+	if data != nil { // then it must say what it is
+		c.APIVersion, c.Kind = "", ""
+	}
+	errs, err := strict.Decode(data, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, errs, nil
+}
+
+// complete fills in the defaults that depend on the machine and on other fields.
+func (c *Config) complete(hostname func() (string, error)) {
+	if c.NodeName == "" {
+		// Without a host name, validation asks for a node name.
+		if name, err := hostname(); err == nil {
+			c.NodeName = strings.ToLower(name)
+		}
+	}
+	if len(c.ClusterCIDRs) == 0 {
+		c.ClusterCIDRs = slices.Clone(c.PodCIDRs)
+	}
+}
+
+// leaf is the field of an error without its position in a list.
+func leaf(f string) string {
+	f, _, _ = strings.Cut(f, "[")
+	return f
+}
