@@ -185,11 +185,12 @@ func (t *table) fingerprint() string {
 		elements := slices.SortedFunc(slices.Values(s.elements), func(a, b nftables.SetElement) int {
 			return cmp.Or(bytes.Compare(a.Key, b.Key), cmp.Compare(fmt.Sprint(a.IntervalEnd), fmt.Sprint(b.IntervalEnd)))
 		})
-		line := fmt.Sprintf("set %s %s interval=%t map=%t", s.Name, s.KeyType.Name, s.Interval, s.IsMap)
+		var line strings.Builder
+		fmt.Fprintf(&line, "set %s %s interval=%t map=%t", s.Name, s.KeyType.Name, s.Interval, s.IsMap)
 		for _, e := range elements {
-			line += fmt.Sprintf(" %x end=%t", e.Key, e.IntervalEnd)
+			fmt.Fprintf(&line, " %x end=%t", e.Key, e.IntervalEnd)
 		}
-		lines = append(lines, line)
+		lines = append(lines, line.String())
 	}
 	slices.Sort(lines)
 	for _, c := range t.chains {

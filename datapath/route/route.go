@@ -93,7 +93,7 @@ func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
 	var errs []error
 	for _, step := range steps {
 		if err := context.Cause(ctx); err != nil {
-			return errors.Join(append(errs, fmt.Errorf("synchronize routing: %w", err))...)
+			return errors.Join(append(errs, fmt.Errorf("write routing: %w", err))...)
 		}
 		errs = append(errs, step(ctx))
 	}

@@ -18,7 +18,7 @@ import (
 func prefixes(t *testing.T, text string) []netip.Prefix {
 	t.Helper()
 	var list []netip.Prefix
-	for _, s := range strings.Fields(text) {
+	for s := range strings.FieldsSeq(text) {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			t.Fatal(err)

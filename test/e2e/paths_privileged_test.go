@@ -265,14 +265,17 @@ func TestDevices(t *testing.T) {
 // TestLimits: what a router would answer is answered though the stack is
 // skipped: TTL exceeded and packets that are too big.
 func TestLimits(t *testing.T) {
-	l := nodes(t, lab.Topology{Racks: []int{1}})
+	l := lab.ForTest(t, lab.Topology{Racks: []int{1}})
 	n1 := l.Host("node1")
-	a, b := addPod(t, n1, "a"), addPod(t, n1, "b")
-	serve(t, onPod{b})
-	// b's device takes less than a sends.
-	if out, err := n1.Run(t.Context(), "ip", "link", "set", hostDevice(t, n1, b), "mtu", "1300"); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	d := start(t, n1)
+	a := addPod(t, n1, "a")
+	// The network's MTU shrinks: b's device takes less than a sends.
+	if err := d.Kill(); err != nil {
+		t.Fatal(err)
 	}
+	start(t, n1, "mtu: 1300")
+	b := addPod(t, n1, "b")
+	serve(t, onPod{b})
 	for _, ip := range b.IPs {
 		t.Run(family(ip), func(t *testing.T) {
 			if err := a.Do(func() error { return expectPacketTooBig(ip) }); err != nil {

@@ -109,7 +109,7 @@ func (g *Guest) buildInitramfs(ctx context.Context, dir string) (string, error) 
 
 // buildInit compiles process 1; Go's build cache makes repeats cheap.
 func buildInit(ctx context.Context, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path,
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path,
 		"github.com/waggle-net/waggle/test/kernels/init")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
