@@ -95,15 +95,23 @@ func (m *Manager) publish(s *Spec, index int) error {
 // Delete removes the endpoint. Deleting what is absent succeeds.
 func (m *Manager) Delete(_ context.Context, s *Spec) error {
 	errs := []error{m.clearMaps(s)}
+	if lnk, err := netlink.LinkByName(s.HostIfName); err == nil {
+		errs = append(errs, m.router.DelEndpoint(lnk.Attrs().Index, s.Addresses))
+	}
+	return errors.Join(append(errs, DeleteDevice(s), m.programs.DetachPod(s.HostIfName))...)
+}
+
+// DeleteDevice deletes the endpoint's pair of devices, and with it everything
+// that hangs on them. Deleting what is absent succeeds.
+func DeleteDevice(s *Spec) error {
 	lnk, err := netlink.LinkByName(s.HostIfName)
 	if err == nil {
-		errs = append(errs, m.router.DelEndpoint(lnk.Attrs().Index, s.Addresses))
 		err = netlink.LinkDel(lnk)
 	}
 	if err != nil && !isNotFound(err) {
-		errs = append(errs, fmt.Errorf("delete device %s: %w", s.HostIfName, err))
+		return fmt.Errorf("delete device %s: %w", s.HostIfName, err)
 	}
-	return errors.Join(append(errs, m.programs.DetachPod(s.HostIfName))...)
+	return nil
 }
 
 // Check says what of the endpoint is missing or not as it was built.

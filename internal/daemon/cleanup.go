@@ -9,12 +9,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"syscall"
 	"text/tabwriter"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/waggle-net/waggle/cni/install"
 	"github.com/waggle-net/waggle/cni/server"
+	"github.com/waggle-net/waggle/datapath/endpoint"
 	"github.com/waggle-net/waggle/datapath/loader"
 	"github.com/waggle-net/waggle/datapath/route"
 	"github.com/waggle-net/waggle/internal/config"
@@ -60,19 +61,37 @@ func Cleanup(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	var errs []error
 	for _, s := range cni.Endpoints() {
-		if lnk, err := netlink.LinkByName(s.HostIfName); err == nil {
-			errs = append(errs, netlink.LinkDel(lnk))
-		}
+		errs = append(errs, endpoint.DeleteDevice(&s))
 	}
 	errs = append(errs,
 		cni.Close(),
 		loader.Cleanup(cfg.BPFRoot),
 		route.New(route.Config{PodCIDRs: cfg.PodCIDRs, ClusterCIDRs: cfg.ClusterCIDRs}, log).Cleanup(ctx),
-		os.RemoveAll(cfg.RunDir),
-		os.RemoveAll(cfg.StateDir),
+		removeFolder(cfg.RunDir),
+		removeFolder(cfg.StateDir),
 	)
 	if cfg.CNI.Install {
 		errs = append(errs, install.Remove(installConfig(cfg)))
+	}
+	return errors.Join(errs...)
+}
+
+// removeFolder empties a folder and removes it, unless it is a mount point: that
+// belongs to whoever mounted it.
+func removeFolder(path string) error {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, syscall.EBUSY) {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

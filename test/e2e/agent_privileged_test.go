@@ -67,6 +67,10 @@ func echo(port string) error {
 	if err != nil {
 		return err
 	}
+	// A full queue is the socket's loss, not the network's: room for seconds.
+	if err := forceBuffer(c.(*net.UDPConn)); err != nil {
+		return err
+	}
 	fmt.Println("listening")
 	buf := make([]byte, 2048)
 	for {
@@ -83,6 +87,19 @@ func echo(port string) error {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
+}
+
+// forceBuffer gives a socket a receive buffer beyond net.core.rmem_max.
+func forceBuffer(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 16<<20)
+	})
+	return errors.Join(err, set)
 }
 
 func echoTCP(c net.Conn) {

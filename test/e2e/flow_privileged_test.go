@@ -26,8 +26,8 @@ type flowReport struct {
 	Error   string `json:"error"`
 }
 
-// flowInterval is the time between two packets of a UDP flow.
-const flowInterval = time.Millisecond
+// flowInterval is the time between two datagrams, or blocks, of a flow.
+const flowInterval = 2 * time.Millisecond
 
 // runFlow keeps one flow busy until SIGTERM and then reports. No datagram may
 // be lost between idle machines on one kernel; a connection may not break.
@@ -41,7 +41,10 @@ func runFlow(mode, to string) error {
 	signal.Notify(stop, syscall.SIGTERM)
 	fmt.Println("flowing")
 	var r flowReport
-	if mode == "udp" {
+	if u, ok := c.(*net.UDPConn); ok {
+		if err := forceBuffer(u); err != nil {
+			return err
+		}
 		r = flowUDP(c, stop)
 	} else {
 		r = flowTCP(c, stop)
@@ -109,11 +112,13 @@ func flowTCP(c net.Conn, stop <-chan os.Signal) (r flowReport) {
 	}
 	block, back := make([]byte, 16<<10), make([]byte, 16<<10)
 	last := time.Now()
+	tick := time.NewTicker(flowInterval)
+	defer tick.Stop()
 	for {
 		select {
 		case <-stop:
 			return r
-		default:
+		case <-tick.C:
 		}
 		binary.BigEndian.PutUint64(block, r.Sent)
 		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {

@@ -9,6 +9,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/waggle-net/waggle/internal/status"
 	"github.com/waggle-net/waggle/test/lab"
@@ -170,6 +172,26 @@ func start(t *testing.T, h *lab.Host, config ...string) *lab.Process {
 	return p
 }
 
+// kill ends the node's daemon as nothing can prevent, and waits until it is gone.
+func kill(t *testing.T, h *lab.Host) {
+	t.Helper()
+	p, err := h.Process("waggled")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := eventually(t, func() error {
+		if p.Running() {
+			return fmt.Errorf("process %d still runs", p.Pid)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func addPod(t *testing.T, h *lab.Host, name string) *lab.Pod {
 	t.Helper()
 	p, err := h.AddPod(t.Context(), lab.PodOptions{Name: name})
@@ -227,7 +249,7 @@ func applyIntent(t *testing.T, l *lab.Lab, services ...lab.Service) {
 		want += len(s.ClusterIPs) * len(s.Ports)
 	}
 	for _, h := range l.Nodes() {
-		err := lab.Eventually(t.Context(), func() error {
+		err := eventually(t, func() error {
 			s := daemonStatus(t, h)
 			if got := len(s.Services); got != want || !s.Ready {
 				return fmt.Errorf("%s has %d frontends of %d, ready %v: %s", h.Name, got, want, s.Ready, problemText(s))
@@ -238,6 +260,17 @@ func applyIntent(t *testing.T, l *lab.Lab, services ...lab.Service) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// patience is how long anything may take that is not measured.
+const patience = 30 * time.Second
+
+// eventually waits for a condition, and fails with what it last lacked.
+func eventually(t *testing.T, condition func() error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return lab.Eventually(ctx, condition)
 }
 
 func problemText(s *status.Status) string {

@@ -169,7 +169,7 @@ func TestServices(t *testing.T) {
 	t.Run("backend goes and comes", func(t *testing.T) {
 		gone := service("both", 14, lab.PodBackends(port, b)...)
 		applyIntent(t, l, local, remote, itself, empty, gone)
-		err := lab.Eventually(t.Context(), func() error {
+		err := eventually(t, func() error {
 			for _, s := range daemonStatus(t, n1).Services {
 				if s.Name == "both" && s.Ready != 1 {
 					return fmt.Errorf("%s has %d ready backends", s.Address, s.Ready)
@@ -267,12 +267,10 @@ func TestDevices(t *testing.T) {
 func TestLimits(t *testing.T) {
 	l := lab.ForTest(t, lab.Topology{Racks: []int{1}})
 	n1 := l.Host("node1")
-	d := start(t, n1)
+	start(t, n1)
 	a := addPod(t, n1, "a")
 	// The network's MTU shrinks: b's device takes less than a sends.
-	if err := d.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	kill(t, n1)
 	start(t, n1, "mtu: 1300")
 	b := addPod(t, n1, "b")
 	serve(t, onPod{b})

@@ -225,7 +225,7 @@ func (p *Process) Log() string {
 	return string(data)
 }
 
-// startTime reads the start of a process in clock ticks since boot. The command
+// startTime reads the start of a process that runs, in clock ticks since boot. The command
 // name in the line may hold anything, also parentheses: fields count from the last.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -240,6 +240,10 @@ func startTime(pid int) (string, error) {
 	const startField = 22 - 3 // rest begins with field 3
 	if !ok || len(fields) <= startField {
 		return "", fmt.Errorf("read /proc/%d/stat: unknown format", pid)
+	}
+	// One that nobody has reaped yet has ended all the same.
+	if state := fields[0]; state == "Z" || state == "X" {
+		return "", fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	return fields[startField], nil
 }
