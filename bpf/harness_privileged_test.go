@@ -58,8 +58,7 @@ func loadSized(t testing.TB, sizes map[string]uint32) *datapath {
 	}
 	d := &datapath{t: t}
 	if err := spec.LoadAndAssign(&d.PodObjects, nil); err != nil {
-		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) {
+		if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 			t.Fatalf("%+v", ve)
 		}
 		t.Fatal(err)
@@ -102,9 +101,8 @@ func addr(s string) PodAddr {
 func be16(p uint16) uint16 { return p<<8 | p>>8 }
 
 var (
-	gatewayMAC = []byte{2, 0, 0, 0, 0, 0xfe}
-	mac        = func(n byte) []byte { return []byte{2, 0, 0, 0, 0, n} }
-	hostMAC    = func(n byte) []byte { return []byte{2, 0, 0, 0, 1, n} }
+	mac     = func(n byte) []byte { return []byte{2, 0, 0, 0, 0, n} }
+	hostMAC = func(n byte) []byte { return []byte{2, 0, 0, 0, 1, n} }
 )
 
 // endpoint adds a local pod with the given number and addresses.

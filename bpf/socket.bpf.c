@@ -30,15 +30,15 @@ static __always_inline __u8 l4_proto(const struct bpf_sock_addr *ctx)
  * verifier wants each access spelled out, hence the macros by family. */
 #define GET_V4(ctx) addr_from_v4((ctx)->user_ip4)
 #define SET_V4(ctx, a) ((ctx)->user_ip4 = (a)->w[3])
-#define GET_V6(ctx)                                                                       \
+#define GET_V6(ctx)                                                                        \
 	((struct addr){ .w = { (ctx)->user_ip6[0], (ctx)->user_ip6[1], (ctx)->user_ip6[2], \
 			       (ctx)->user_ip6[3] } })
-#define SET_V6(ctx, a)                             \
-	do {                                       \
-		(ctx)->user_ip6[0] = (a)->w[0];    \
-		(ctx)->user_ip6[1] = (a)->w[1];    \
-		(ctx)->user_ip6[2] = (a)->w[2];    \
-		(ctx)->user_ip6[3] = (a)->w[3];    \
+#define SET_V6(ctx, a)                          \
+	do {                                    \
+		(ctx)->user_ip6[0] = (a)->w[0]; \
+		(ctx)->user_ip6[1] = (a)->w[1]; \
+		(ctx)->user_ip6[2] = (a)->w[2]; \
+		(ctx)->user_ip6[3] = (a)->w[3]; \
 	} while (0)
 
 static __always_inline int refuse(void)
@@ -149,52 +149,52 @@ static __always_inline bool sock_getpeername(struct bpf_sock_addr *ctx, struct s
 }
 
 /* The entry functions, for one family: read, decide, write back. */
-#define SOCKET_PROGRAMS(family, get, set)                                                       \
-	SEC("cgroup/connect" #family)                                                           \
-	int connect##family(struct bpf_sock_addr *ctx)                                          \
-	{                                                                                       \
-		struct sock_flow f = { .service = get(ctx), .service_port = ctx->user_port };   \
-		int ret = sock_connect(ctx, &f);                                                \
-                                                                                                \
-		if (ret == SOCK_GO_ON && f.backend_port) {                                      \
-			set(ctx, &f.backend);                                                   \
-			ctx->user_port = f.backend_port;                                        \
-		}                                                                               \
-		return ret;                                                                     \
-	}                                                                                       \
-	SEC("cgroup/sendmsg" #family)                                                           \
-	int sendmsg##family(struct bpf_sock_addr *ctx)                                          \
-	{                                                                                       \
-		struct sock_flow f = { .service = get(ctx), .service_port = ctx->user_port };   \
-		int ret = sock_sendmsg(ctx, &f);                                                \
-                                                                                                \
-		if (ret == SOCK_GO_ON && f.backend_port) {                                      \
-			set(ctx, &f.backend);                                                   \
-			ctx->user_port = f.backend_port;                                        \
-		}                                                                               \
-		return ret;                                                                     \
-	}                                                                                       \
-	SEC("cgroup/recvmsg" #family)                                                           \
-	int recvmsg##family(struct bpf_sock_addr *ctx)                                          \
-	{                                                                                       \
-		struct sock_flow f = { .backend = get(ctx), .backend_port = ctx->user_port };   \
-                                                                                                \
-		if (sock_recvmsg(ctx, &f)) {                                                    \
-			set(ctx, &f.service);                                                   \
-			ctx->user_port = f.service_port;                                        \
-		}                                                                               \
-		return SOCK_GO_ON;                                                              \
-	}                                                                                       \
-	SEC("cgroup/getpeername" #family)                                                       \
-	int getpeername##family(struct bpf_sock_addr *ctx)                                      \
-	{                                                                                       \
-		struct sock_flow f = { .backend = get(ctx), .backend_port = ctx->user_port };   \
-                                                                                                \
-		if (sock_getpeername(ctx, &f)) {                                                \
-			set(ctx, &f.service);                                                   \
-			ctx->user_port = f.service_port;                                        \
-		}                                                                               \
-		return SOCK_GO_ON;                                                              \
+#define SOCKET_PROGRAMS(family, get, set)                                                     \
+	SEC("cgroup/connect" #family)                                                         \
+	int connect##family(struct bpf_sock_addr *ctx)                                        \
+	{                                                                                     \
+		struct sock_flow f = { .service = get(ctx), .service_port = ctx->user_port }; \
+		int ret = sock_connect(ctx, &f);                                              \
+                                                                                              \
+		if (ret == SOCK_GO_ON && f.backend_port) {                                    \
+			set(ctx, &f.backend);                                                 \
+			ctx->user_port = f.backend_port;                                      \
+		}                                                                             \
+		return ret;                                                                   \
+	}                                                                                     \
+	SEC("cgroup/sendmsg" #family)                                                         \
+	int sendmsg##family(struct bpf_sock_addr *ctx)                                        \
+	{                                                                                     \
+		struct sock_flow f = { .service = get(ctx), .service_port = ctx->user_port }; \
+		int ret = sock_sendmsg(ctx, &f);                                              \
+                                                                                              \
+		if (ret == SOCK_GO_ON && f.backend_port) {                                    \
+			set(ctx, &f.backend);                                                 \
+			ctx->user_port = f.backend_port;                                      \
+		}                                                                             \
+		return ret;                                                                   \
+	}                                                                                     \
+	SEC("cgroup/recvmsg" #family)                                                         \
+	int recvmsg##family(struct bpf_sock_addr *ctx)                                        \
+	{                                                                                     \
+		struct sock_flow f = { .backend = get(ctx), .backend_port = ctx->user_port }; \
+                                                                                              \
+		if (sock_recvmsg(ctx, &f)) {                                                  \
+			set(ctx, &f.service);                                                 \
+			ctx->user_port = f.service_port;                                      \
+		}                                                                             \
+		return SOCK_GO_ON;                                                            \
+	}                                                                                     \
+	SEC("cgroup/getpeername" #family)                                                     \
+	int getpeername##family(struct bpf_sock_addr *ctx)                                    \
+	{                                                                                     \
+		struct sock_flow f = { .backend = get(ctx), .backend_port = ctx->user_port }; \
+                                                                                              \
+		if (sock_getpeername(ctx, &f)) {                                              \
+			set(ctx, &f.service);                                                 \
+			ctx->user_port = f.service_port;                                      \
+		}                                                                             \
+		return SOCK_GO_ON;                                                            \
 	}
 
 SOCKET_PROGRAMS(4, GET_V4, SET_V4)

@@ -48,8 +48,7 @@ func loadSockets(t *testing.T) *sockets {
 		SocketMapWagCounters1:  s.datapath.WagCounters1,
 	}})
 	if err != nil {
-		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) {
+		if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 			t.Fatalf("%+v", ve)
 		}
 		t.Fatal(err)

@@ -64,7 +64,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct counter);
-	__uint(max_entries, HOOK_COUNT * COUNTERS_PER_HOOK);
+	__uint(max_entries, HOOK_COUNT *COUNTERS_PER_HOOK);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wag_counters1 SEC(".maps");
 

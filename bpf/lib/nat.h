@@ -66,7 +66,8 @@ static __always_inline int nat_rewrite(struct __sk_buff *skb, struct packet *p,
 	diff = bpf_csum_diff((void *)&p->flow.daddr, sizeof(struct addr), (void *)&to->daddr,
 			     sizeof(struct addr), diff);
 
-	if (p->is_v4 && bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), 0, diff, 0))
+	if (p->is_v4 &&
+	    bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), 0, diff, 0))
 		return DROP_REWRITE;
 	if (p->frag != FRAG_LATER) {
 		ret = nat_l4_csum(skb, p, to, diff);

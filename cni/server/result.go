@@ -28,7 +28,7 @@ func result(s *endpoint.Spec) *types100.Result {
 			gateway, everywhere = endpoint.Gateway6, netip.IPv6Unspecified()
 		}
 		r.IPs = append(r.IPs, &types100.IPConfig{
-			Interface: types100.Int(1),
+			Interface: new(1),
 			Address:   ipNet(a, a.BitLen()),
 			Gateway:   gateway.AsSlice(),
 		})

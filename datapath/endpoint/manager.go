@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	stdmaps "maps"
 	"net"
 	"net/netip"
 	"os"
@@ -146,9 +147,7 @@ func (m *Manager) Restore(specs []Spec) error {
 			continue
 		}
 		devices[s.HostIfName] = true
-		for a, ep := range entries(s, index) {
-			wanted[a] = ep
-		}
+		stdmaps.Copy(wanted, entries(s, index))
 		if err := m.repair(s, index); err != nil {
 			errs = append(errs, fmt.Errorf("restore endpoint %d of %s/%s: %w", s.ID, s.PodNamespace, s.PodName, err))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -34,9 +35,9 @@ func (l *Loader) AttachSockets() error {
 		return err
 	}
 	hooks := l.socketHooks()
-	for i := len(hooks) - 1; i >= 0; i-- {
-		if err := l.attachCgroup(hooks[i], id); err != nil {
-			return fmt.Errorf("attach %s to cgroup %s: %w", hooks[i].program, l.cfg.CgroupRoot, err)
+	for _, hook := range slices.Backward(hooks) {
+		if err := l.attachCgroup(hook, id); err != nil {
+			return fmt.Errorf("attach %s to cgroup %s: %w", hook.program, l.cfg.CgroupRoot, err)
 		}
 	}
 	return nil

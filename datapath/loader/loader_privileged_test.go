@@ -6,7 +6,6 @@ package loader
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -334,7 +333,7 @@ func TestVerifiedInstructions(t *testing.T) {
 		if p.Verified == 0 || p.ID == 0 {
 			t.Errorf("%s: %d instructions, id %d", p.Name, p.Verified, p.ID)
 		}
-		t.Log(fmt.Sprintf("%-14s %6d instructions verified", p.Name, p.Verified))
+		t.Logf("%-14s %6d instructions verified", p.Name, p.Verified)
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *script) step(f txtar.File) (got string, compared bool) {
 		s.apply(f.Data)
 	case "delete":
 		changes := make(map[intent.Name]*intent.Service)
-		for _, line := range strings.Fields(string(f.Data)) {
+		for line := range strings.FieldsSeq(string(f.Data)) {
 			ns, name, _ := strings.Cut(line, "/")
 			changes[intent.Name{Namespace: ns, Name: name}] = nil
 		}
@@ -139,7 +139,7 @@ func (s *script) log(err error) {
 }
 
 func (s *script) resize(args string) {
-	for _, arg := range strings.Fields(args) {
+	for arg := range strings.FieldsSeq(args) {
 		name, value, _ := strings.Cut(arg, "=")
 		n, err := strconv.Atoi(value)
 		if err != nil {
@@ -172,7 +172,7 @@ func (s *script) apply(data []byte) {
 }
 
 func (s *script) tamper(data []byte) {
-	for _, line := range strings.Fields(string(data)) {
+	for line := range strings.FieldsSeq(string(data)) {
 		for _, v := range s.m.Views() {
 			if v.Address.String() == line {
 				if err := s.frontends.Delete(v.Address.frontendKey()); err != nil {

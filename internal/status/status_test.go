@@ -106,7 +106,7 @@ func TestUnits(t *testing.T) {
 	}
 	for d, want := range map[time.Duration]string{-time.Hour: "0s", 90 * time.Second: "1m30s", 61 * time.Minute: "1h1m", 50 * time.Hour: "2d2h"} {
 		if got := uptime(d); got != want {
-			t.Errorf("uptime(%s) = %s, want %s", time.Duration(d), got, want)
+			t.Errorf("uptime(%s) = %s, want %s", d, got, want)
 		}
 	}
 	for m, want := range map[Map]string{

@@ -211,8 +211,7 @@ func peerOf(c syscall.Conn) (peer string) {
 }
 
 func errorName(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		for e, name := range map[syscall.Errno]string{
 			syscall.ECONNREFUSED: "ECONNREFUSED", syscall.ETIMEDOUT: "ETIMEDOUT",
 			syscall.EHOSTUNREACH: "EHOSTUNREACH", syscall.ENETUNREACH: "ENETUNREACH", syscall.ECONNRESET: "ECONNRESET",

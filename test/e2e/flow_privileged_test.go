@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -62,7 +63,7 @@ func flowUDP(c net.Conn, stop <-chan os.Signal) (r flowReport) {
 		for {
 			_, err := c.Read(buf)
 			if err != nil {
-				if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
 					got.Error = err.Error()
 				}
 				received <- got

@@ -37,7 +37,7 @@ func expectTimeExceeded(to netip.Addr) error {
 		return err
 	}
 	if e.typ != want {
-		return fmt.Errorf("ICMP type is %d, want %d (%v)", e.typ, want, e.errno)
+		return fmt.Errorf("ICMP type is %d, want %d (%w)", e.typ, want, e.errno)
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func expectPacketTooBig(to netip.Addr) error {
 		return err
 	}
 	if e.errno != unix.EMSGSIZE || e.info != 1300 {
-		return fmt.Errorf("error is %v with MTU %d, want EMSGSIZE and 1300", e.errno, e.info)
+		return fmt.Errorf("error is %w with MTU %d, want EMSGSIZE and 1300", e.errno, e.info)
 	}
 	return nil
 }

@@ -285,14 +285,3 @@ func TestLimits(t *testing.T) {
 		})
 	}
 }
-
-func hostDevice(t *testing.T, h *lab.Host, p *lab.Pod) string {
-	t.Helper()
-	for _, e := range daemonStatus(t, h).Endpoints {
-		if e.ContainerID == p.ContainerID {
-			return e.HostDevice
-		}
-	}
-	t.Fatalf("%s has no endpoint for %s", h.Name, p)
-	return ""
-}

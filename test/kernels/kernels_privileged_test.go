@@ -17,11 +17,23 @@ import (
 // allSeries are the kernels that waggle supports and tests, floor first.
 var allSeries = []string{"6.1", "6.12"}
 
+// tcx says which of them must have it.
+var tcx = map[string]string{"6.12": "yes"}
+
 var guestRun = flag.String("guest.run", "", "run only the guest tests that match this pattern")
 
-// TestKernels runs the tests of package guest in each kernel.
+// TestKernels runs the tests of package guest in each kernel: every program
+// loads, and pods and services work.
 func TestKernels(t *testing.T) {
-	payload := buildGuestTests(t)
+	runTests(t, buildTests(t, "guest", "./guest"))
+}
+
+// TestPrograms runs the tables of packets of package bpf in each kernel.
+func TestPrograms(t *testing.T) {
+	runTests(t, buildTests(t, "privileged", "../../bpf"))
+}
+
+func runTests(t *testing.T, payload string) {
 	for _, series := range allSeries {
 		t.Run(series, func(t *testing.T) {
 			start := time.Now()
@@ -34,7 +46,7 @@ func TestKernels(t *testing.T) {
 				Kernel:  kernel,
 				Payload: payload,
 				Args:    []string{"-test.v", "-test.run", *guestRun},
-				Env:     []string{"WAGGLE_KERNEL_RELEASE=" + kernel.Release},
+				Env:     []string{"WAGGLE_KERNEL_RELEASE=" + kernel.Release, "WAGGLE_KERNEL_TCX=" + tcx[series]},
 				Modules: DatapathModules,
 			}
 			code, err := guest.Run(t.Context(), t.Output())
@@ -106,13 +118,14 @@ func anyKernel(t *testing.T) *Kernel {
 	return kernel
 }
 
-func buildGuestTests(t *testing.T) string {
+// buildTests compiles the tests of a package to a static binary.
+func buildTests(t *testing.T, tags, pkg string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "guest.test")
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "guest", "-ldflags=-s -w", "-o", path, "./guest")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", tags, "-ldflags=-s -w", "-o", path, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build guest tests: %v: %s", err, out)
+		t.Fatalf("build tests of %s: %v: %s", pkg, err, out)
 	}
 	return path
 }

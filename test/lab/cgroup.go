@@ -62,7 +62,7 @@ func cgroupProcs(root string) ([]int, error) {
 			return ignoreGone(err)
 		}
 		data, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 				pids = append(pids, pid)
 			}

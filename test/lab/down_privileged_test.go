@@ -7,6 +7,7 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -144,7 +145,7 @@ func TestUpInterrupted(t *testing.T) {
 		timer := time.AfterFunc(delay, func() { up.Process.Signal(syscall.SIGINT) })
 		err := up.Wait()
 		timer.Stop()
-		if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == 1 {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
 			assertNoTraces(t, name) // it noticed, and cleaned up by itself
 		}
 		if err := lab.Down(t.Context(), name); err != nil {

@@ -92,11 +92,11 @@ func (h *Host) configureHost() error {
 		return err
 	}
 	for _, gateway := range h.Gateways() {
-		any := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		everywhere := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		if gateway.Is4() {
-			any = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		}
-		if err := addRoute(any, gateway); err != nil {
+		if err := addRoute(everywhere, gateway); err != nil {
 			return err
 		}
 	}

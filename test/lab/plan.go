@@ -33,8 +33,11 @@ func ClusterCIDRs() []netip.Prefix {
 type Kind string
 
 const (
-	KindNode   Kind = "node"
+	// KindNode is a machine that runs pods.
+	KindNode Kind = "node"
+	// KindRouter joins the racks and the client.
 	KindRouter Kind = "router"
+	// KindClient is outside of the cluster.
 	KindClient Kind = "client"
 )
 

@@ -63,7 +63,7 @@ func (h *Host) AddPod(ctx context.Context, o PodOptions) (*Pod, error) {
 		undo := context.WithoutCancel(ctx)
 		// DEL after a failed ADD often fails for the same reason: the first error is
 		// the one that helps.
-		p.cniDel(undo)
+		_ = p.cniDel(undo)
 		return nil, errors.Join(p.wrap("add", err), p.remove())
 	}
 	return p, nil

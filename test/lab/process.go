@@ -80,7 +80,7 @@ func (h *Host) start(ctx context.Context, name, cgroup string, argv []string) (*
 		err = h.recordProcess(p)
 	}
 	if err != nil {
-		p.Kill()
+		_ = p.Kill() // the first error is the one that helps
 		<-p.done
 		return fail(err)
 	}
@@ -120,7 +120,7 @@ func (h *Host) Process(name string) (*Process, error) {
 		return p, nil
 	}
 	go func() {
-		waitPidfd(context.Background(), p.fd)
+		_ = waitPidfd(context.Background(), p.fd) // ended, or cannot be watched
 		p.finish()
 	}()
 	return p, nil

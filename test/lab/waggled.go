@@ -80,7 +80,7 @@ func (h *Host) StartWaggled(ctx context.Context, extraConfig ...string) (*Proces
 		return nil, err
 	}
 	if err := h.awaitWaggled(ctx, p); err != nil {
-		p.Kill()
+		_ = p.Kill() // the first error is the one that helps
 		return fail(fmt.Errorf("%w\n%s", err, tail(p.LogPath, logStart)))
 	}
 	return p, nil

@@ -36,7 +36,7 @@ func (d *decoder) value(p *field.Path, n *yaml.Node, v reflect.Value) {
 		d.value(p, n, v.Elem())
 		return
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		d.text(p, n, u)
 		return
 	}

@@ -52,7 +52,7 @@ func tryPaths(ctx context.Context, l *lab.Lab, pods []*lab.Pod) []result {
 			return nil
 		})
 	}
-	group.Wait() // failures are results
+	_ = group.Wait() // failures are results
 	var all []result
 	for _, results := range perPod {
 		all = append(all, results...)
@@ -86,7 +86,7 @@ func (p path) try(ctx context.Context) result {
 	}
 	grace, cancel := context.WithTimeout(ctx, serviceGrace)
 	defer cancel()
-	lab.Eventually(grace, func() error {
+	_ = lab.Eventually(grace, func() error {
 		r = p.once(ctx) // not grace: being cut off would hide why it fails
 		return r.err
 	})
@@ -122,8 +122,7 @@ func probeError(printed string, err error) error {
 	if printed != "" {
 		return errors.New(printed)
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	return err
@@ -142,7 +141,7 @@ func printResults(out io.Writer, results []result) (failed int) {
 		fmt.Fprintf(table, "%s\t%s\t%s\tOK\t%.2f ms\t%s\n", r.from, r.to, r.target,
 			float64(r.took.Microseconds())/1000, r.answer)
 	}
-	table.Flush()
+	_ = table.Flush() // a table that cannot be printed has nobody to tell
 	fmt.Fprintf(out, "\n%d paths, %d failed\n", len(results), failed)
 	return failed
 }
