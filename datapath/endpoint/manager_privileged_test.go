@@ -161,6 +161,7 @@ func TestAddFails(t *testing.T) {
 			if failAt < 4 {
 				t.Fatalf("only %d steps can fail", failAt-1)
 			}
+			p.failAt = 0
 			if err := errors.Join(err, m.Delete(t.Context(), spec())); err != nil {
 				t.Error(err)
 			}
