@@ -167,5 +167,5 @@ func (d *Daemon) fullMaps() []status.Problem {
 func (d *Daemon) installConfig() install.Config { return installConfig(d.cfg) }
 
 func installConfig(cfg *config.Config) install.Config {
-	return install.Config{BinDir: cfg.CNI.BinDir, ConfDir: cfg.CNI.ConfDir}
+	return install.Config{BinDir: cfg.CNI.BinDir, ConfDir: cfg.CNI.ConfDir, Socket: cfg.CNISocket()}
 }
