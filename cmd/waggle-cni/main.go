@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Waggle-cni is the CNI plugin that the container runtime executes. It passes
-// each request to waggled on the same node.
+// Command waggle-cni is the CNI plugin that the container runtime executes. It
+// passes each request to waggled on the same node.
 package main
 
 import (
 	"os"
 
 	"github.com/waggle-net/waggle/cni/plugin"
+	"github.com/waggle-net/waggle/internal/version"
 )
 
-// version is set when a release is built.
-var version = "dev"
-
-func main() {
-	os.Exit(plugin.Main("CNI plugin waggle-cni " + version))
-}
+func main() { os.Exit(plugin.Main("CNI plugin waggle-cni " + version.String())) }
