@@ -58,8 +58,10 @@ func New(prefix netip.Prefix, rest time.Duration) (*Pool, error) {
 // Prefix is what the pool allocates from.
 func (p *Pool) Prefix() netip.Prefix { return p.prefix }
 
-// Used and Free count the addresses that pods have and those that pods had.
+// Used counts the addresses that pods have.
 func (p *Pool) Used() int { return len(p.used) }
+
+// Free counts the addresses that pods had: others were never given.
 func (p *Pool) Free() int { return p.free.Len() }
 
 // Next says which address to give out at now, and does not give it out: that
