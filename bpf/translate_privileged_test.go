@@ -5,6 +5,10 @@
 package bpf
 
 import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -26,6 +30,39 @@ func (f flow) forward(id byte) flow {
 
 func from(id byte, src, dst string, proto layers.IPProtocol) flow {
 	return flow{src: src, dst: dst, srcMAC: mac(id), dstMAC: hostMAC(id), ttl: 64, proto: proto, payload: "hello"}
+}
+
+// leaves replaces the source port of an expected packet by the one that a
+// translated packet left from, and makes sure that it is of the range for it.
+func (f flow) leaves(t *testing.T, out []byte) flow {
+	t.Helper()
+	at := 14 + 20
+	if out[12] == 0x86 {
+		at = 14 + 40
+	}
+	port := binary.BigEndian.Uint16(out[at:])
+	if port < 61000 {
+		t.Errorf("a translated packet leaves from port %d", port)
+	}
+	src := netip.MustParseAddrPort(f.src)
+	f.src = netip.AddrPortFrom(src.Addr(), port).String()
+	return f
+}
+
+// expectOut is expect for a packet that is translated on its way out: it also
+// returns the address and port that its reply is to go to.
+func (d *datapath) expectOut(t *testing.T, in []byte, verdict int, want flow, counters string) (replyTo string) {
+	t.Helper()
+	got, out := d.run(d.FromPod, in)
+	want = want.leaves(t, out)
+	if got != verdict {
+		t.Errorf("verdict is %d, want %d", got, verdict)
+	}
+	sameBytes(t, "after the program", out, want.bytes(t))
+	if have, want := d.counters(), withLength(counters, len(in)); counters != "" && have != want {
+		t.Errorf("counters are %q, want %q", have, want)
+	}
+	return want.src
 }
 
 func eachFamily(t *testing.T, test func(t *testing.T, d *datapath, c cast)) {
@@ -50,22 +87,34 @@ func TestServiceLocalBackend(t *testing.T) {
 				out.syn = true
 				want := from(1, c.a+":40000", c.b+":8080", proto).forward(2)
 				want.syn = true
-				d.expect(d.FromPod, out.bytes(t), redirect, want.bytes(t),
+				replyTo := d.expectOut(t, out.bytes(t), redirect, want,
 					"from_pod/delivered=1:%d from_pod/translated=1:%d")
 				d.marks(1, 1)
 				d.marks(2, 0)
 				d.flows(2)
 
-				reply := from(2, c.b+":8080", c.a+":40000", proto)
+				// Its next packet goes the same way.
+				d.resetCounters()
+				if again := d.expectOut(t, out.bytes(t), redirect, want,
+					"from_pod/delivered=1:%d from_pod/translated=1:%d"); again != replyTo {
+					t.Errorf("the next packet leaves from %s, not %s", again, replyTo)
+				}
+
+				reply := from(2, c.b+":8080", replyTo, proto)
 				want = from(2, c.svc+":80", c.a+":40000", proto).forward(1)
 				d.resetCounters()
 				d.expect(d.FromPod, reply.bytes(t), redirect, want.bytes(t),
 					"from_pod/delivered=1:%d from_pod/untranslated=1:%d")
 
-				// A packet of B's own to the same port of A is no reply.
-				other := from(2, c.b+":8081", c.a+":40000", proto)
-				d.resetCounters()
-				d.expect(d.FromPod, other.bytes(t), redirect, other.forward(1).bytes(t), "from_pod/delivered=1:%d")
+				// What B says to the port itself is of a flow that A has with B
+				// past the service, and from another port no reply either.
+				for _, other := range []flow{
+					from(2, c.b+":8080", c.a+":40000", proto),
+					from(2, c.b+":8081", replyTo, proto),
+				} {
+					d.resetCounters()
+					d.expect(d.FromPod, other.bytes(t), redirect, other.forward(1).bytes(t), "from_pod/delivered=1:%d")
+				}
 				d.flows(2)
 			})
 		})
@@ -81,11 +130,11 @@ func TestServiceRemoteBackend(t *testing.T) {
 		out := from(1, c.a+":40000", c.svc+":80", layers.IPProtocolTCP)
 		want := out
 		want.dst = c.w + ":8080"
-		d.expect(d.FromPod, out.bytes(t), next, want.bytes(t), "from_pod/to_stack=1:%d from_pod/translated=1:%d")
+		replyTo := d.expectOut(t, out.bytes(t), next, want, "from_pod/to_stack=1:%d from_pod/translated=1:%d")
 
-		reply := flow{src: c.w + ":8080", dst: c.a + ":40000", srcMAC: hostMAC(1), dstMAC: mac(1), ttl: 60, payload: "hello"}
+		reply := flow{src: c.w + ":8080", dst: replyTo, srcMAC: hostMAC(1), dstMAC: mac(1), ttl: 60, payload: "hello"}
 		want = reply
-		want.src = c.svc + ":80"
+		want.src, want.dst = c.svc+":80", c.a+":40000"
 		d.resetCounters()
 		d.expect(d.ToPod, reply.bytes(t), next, want.bytes(t), "to_pod/delivered=1:%d to_pod/untranslated=1:%d")
 
@@ -113,18 +162,17 @@ func TestServiceChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := from(1, c.a+":40000", c.b+":8080", layers.IPProtocolTCP).forward(2)
-		_, got := d.run(d.FromPod, tcpOut.bytes(t))
-		sameBytes(t, "TCP after the change", got, want.bytes(t))
+		replyTo := d.expectOut(t, tcpOut.bytes(t), redirect, want, "")
 		moved := udpOut
 		moved.dst = c.w + ":5353"
-		_, got = d.run(d.FromPod, udpOut.bytes(t))
-		sameBytes(t, "UDP after the change", got, moved.bytes(t))
+		d.expectOut(t, udpOut.bytes(t), next, moved, "")
 
 		if err := d.WagFrontends1.Delete(frontendKey(c.svc, 80, tcp)); err != nil {
 			t.Fatal(err)
 		}
-		_, got = d.run(d.FromPod, tcpOut.bytes(t))
-		sameBytes(t, "TCP after the service went", got, want.bytes(t))
+		if again := d.expectOut(t, tcpOut.bytes(t), redirect, want, ""); again != replyTo {
+			t.Errorf("TCP after the service went leaves from %s, not %s", again, replyTo)
+		}
 	})
 }
 
@@ -147,31 +195,45 @@ func TestServiceHairpin(t *testing.T) {
 		d.service(c.svc+":80", tcp, 0, c.a+":8080")
 		out := from(1, c.a+":40000", c.svc+":80", layers.IPProtocolTCP)
 		want := from(1, self+":40000", c.a+":8080", layers.IPProtocolTCP).forward(1)
-		d.expect(d.FromPod, out.bytes(t), redirect, want.bytes(t), "from_pod/delivered=1:%d from_pod/translated=1:%d")
+		replyTo := d.expectOut(t, out.bytes(t), redirect, want, "from_pod/delivered=1:%d from_pod/translated=1:%d")
 
-		reply := from(1, c.a+":8080", self+":40000", layers.IPProtocolTCP)
+		reply := from(1, c.a+":8080", replyTo, layers.IPProtocolTCP)
 		want = from(1, c.svc+":80", c.a+":40000", layers.IPProtocolTCP).forward(1)
 		d.resetCounters()
 		d.expect(d.FromPod, reply.bytes(t), redirect, want.bytes(t), "from_pod/delivered=1:%d from_pod/translated=1:%d")
 	})
 }
 
-// Two services lead one source port to one backend: the replies of both would
-// look the same (cilium #11810, #18632).
-func TestServiceClash(t *testing.T) {
+// Two services lead one source port to one backend, and the pod has a flow of
+// that port with the backend itself: each is answered as itself (cilium #11810,
+// #18632).
+func TestServiceSharedBackend(t *testing.T) {
 	eachFamily(t, func(t *testing.T, d *datapath, c cast) {
 		d.service(c.svc+":80", udp, 0, c.b+":8080")
 		d.service(c.svc+":81", udp, 8, c.b+":8080")
-		d.service(c.svc+":82", udp, 16, c.b+":8080", c.w+":8080", c.w+":8080", c.w+":8080", c.w+":8080", c.w+":8080")
-		d.run(d.FromPod, from(1, c.a+":40000", c.svc+":80", layers.IPProtocolUDP).bytes(t))
+		want := from(1, c.a+":40000", c.b+":8080", layers.IPProtocolUDP).forward(2)
+		for _, svc := range []string{c.svc + ":80", c.svc + ":81"} {
+			replyTo := d.expectOut(t, from(1, c.a+":40000", svc, layers.IPProtocolUDP).bytes(t), redirect, want, "")
+			_, got := d.run(d.FromPod, from(2, c.b+":8080", replyTo, layers.IPProtocolUDP).bytes(t))
+			sameBytes(t, "the reply of "+svc, got, from(2, svc, c.a+":40000", layers.IPProtocolUDP).forward(1).bytes(t))
+		}
+		direct := from(2, c.b+":8080", c.a+":40000", layers.IPProtocolUDP)
+		_, got := d.run(d.FromPod, direct.bytes(t))
+		sameBytes(t, "what B says to A itself", got, direct.forward(1).bytes(t))
+	})
+}
+
+// SCTP keeps its port, so there the second one is refused.
+func TestServiceClash(t *testing.T) {
+	eachFamily(t, func(t *testing.T, d *datapath, c cast) {
+		d.service(c.svc+":80", sctp, 0, c.b+":80")
+		other := netip.MustParseAddr(strings.Trim(c.svc, "[]")).Next()
+		second := netip.AddrPortFrom(other, 80).String()
+		d.service(second, sctp, 8, c.b+":80")
+		d.run(d.FromPod, from(1, c.a+":40000", c.svc+":80", layers.IPProtocolSCTP).bytes(t))
 		d.resetCounters()
-		clash := from(1, c.a+":40000", c.svc+":81", layers.IPProtocolUDP).bytes(t)
+		clash := from(1, c.a+":40000", second, layers.IPProtocolSCTP).bytes(t)
 		d.expect(d.FromPod, clash, shot, clash, "from_pod/drop-138=1:%d")
-		// From another port it is another flow.
-		out := from(1, c.a+":40001", c.svc+":81", layers.IPProtocolUDP)
-		want := from(1, c.a+":40001", c.b+":8080", layers.IPProtocolUDP).forward(2)
-		_, got := d.run(d.FromPod, out.bytes(t))
-		sameBytes(t, "from another port", got, want.bytes(t))
 	})
 }
 
@@ -201,9 +263,9 @@ func TestServiceUDPNoChecksum(t *testing.T) {
 		b[checksum], b[checksum+1] = 0, 0
 		return b
 	}
-	want := from(1, c.a+":40000", c.w+":5353", layers.IPProtocolUDP)
-	d.expect(d.FromPod, zero(from(1, c.a+":40000", c.svc+":53", layers.IPProtocolUDP)), next, zero(want),
-		"from_pod/to_stack=1:%d from_pod/translated=1:%d")
+	_, out := d.run(d.FromPod, zero(from(1, c.a+":40000", c.svc+":53", layers.IPProtocolUDP)))
+	want := from(1, c.a+":40000", c.w+":5353", layers.IPProtocolUDP).leaves(t, out)
+	sameBytes(t, "after the program", out, zero(want))
 }
 
 // Fragments of a datagram follow its first one, both families; one whose first
@@ -223,10 +285,22 @@ func TestServiceFragments(t *testing.T) {
 		d.expect(d.FromPod, in, next, in, "from_pod/to_stack=1:%d")
 
 		_, got := d.run(d.FromPod, fragment(t, c.a, c.svc, 0, true))
-		sameBytes(t, "the first", got, fragment(t, c.a, c.w, 0, true))
+		sameBytes(t, "the first", portless(got), portless(fragment(t, c.a, c.w, 0, true)))
 		_, got = d.run(d.FromPod, in)
 		sameBytes(t, "a later one", got, later(c.w))
 	})
+}
+
+// portless blanks the source port and the checksum of the first fragment.
+func portless(p []byte) []byte {
+	p = bytes.Clone(p)
+	at := 14 + 20
+	if p[12] == 0x86 {
+		at = 14 + 40 + 8
+	}
+	clear(p[at : at+2])
+	clear(p[at+6 : at+8])
+	return p
 }
 
 // fragment builds one of a UDP datagram from port 40000 to 53.
@@ -275,11 +349,15 @@ func TestIPv6ExtensionHeaders(t *testing.T) {
 		in := withExtensions(t, from(1, c.a+":40000", c.svc+":80", layers.IPProtocolTCP).bytes(t), n)
 		want := in
 		counters := "from_pod/drop-132=1:%d"
-		if verdict == next {
-			want = withExtensions(t, from(1, c.a+":40000", c.w+":8080", layers.IPProtocolTCP).bytes(t), n)
-			counters = "from_pod/to_stack=1:%d from_pod/translated=1:%d"
-		}
 		d.resetCounters()
+		if verdict == next {
+			counters = "from_pod/to_stack=1:%d from_pod/translated=1:%d"
+			_, out := d.run(d.FromPod, in)
+			f := from(1, c.a+":40000", c.w+":8080", layers.IPProtocolTCP)
+			f.src = netip.AddrPortFrom(netip.MustParseAddr(strings.Trim(c.a, "[]")), binary.BigEndian.Uint16(out[54+8*n:])).String()
+			want = withExtensions(t, f.bytes(t), n)
+			d.resetCounters()
+		}
 		d.expect(d.FromPod, in, verdict, want, counters)
 	}
 }
@@ -306,15 +384,16 @@ func TestIPv4Options(t *testing.T) {
 	d := load(t)
 	d.populate(c)
 	d.service(c.svc+":80", tcp, 0, c.w+":80")
-	build := func(dst string) []byte {
+	build := func(dst string, port layers.TCPPort) []byte {
 		ip := &layers.IPv4{
 			Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: ipOf(c.a), DstIP: ipOf(dst),
 			Options: []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}},
 		}
 		return frame(t, &layers.Ethernet{SrcMAC: mac(1), DstMAC: hostMAC(1), EthernetType: layers.EthernetTypeIPv4},
-			ip, &layers.TCP{SrcPort: 1, DstPort: 80, ACK: true}, gopacket.Payload("x"))
+			ip, &layers.TCP{SrcPort: port, DstPort: 80, ACK: true}, gopacket.Payload("x"))
 	}
-	d.expect(d.FromPod, build(c.svc), next, build(c.w), "from_pod/to_stack=1:%d from_pod/translated=1:%d")
+	_, out := d.run(d.FromPod, build(c.svc, 40000))
+	sameBytes(t, "after the program", out, build(c.w, layers.TCPPort(binary.BigEndian.Uint16(out[14+24:]))))
 }
 
 // A full flow table refuses new flows, is counted, and leaves old ones alone.
@@ -330,6 +409,5 @@ func TestFlowsFull(t *testing.T) {
 	d.expect(d.FromPod, second, shot, second, "from_pod/drop-137=1:%d")
 	want := first
 	want.dst = c.w + ":53"
-	_, got := d.run(d.FromPod, first.bytes(t))
-	sameBytes(t, "the flow that was there", got, want.bytes(t))
+	d.expectOut(t, first.bytes(t), next, want, "")
 }

@@ -116,8 +116,8 @@ static __always_inline struct ct_entry *ct_lookup(const struct packet *p, __u32 
 	return e;
 }
 
-/* Whether writing e would take a live connection's replies away: two services
- * that lead one source port to one backend need the same reply tuple. */
+/* Whether writing e would take a live flow's replies away: two flows from one
+ * port to one backend have the same reply tuple. */
 static __always_inline bool ct_clashes(const struct ct_entry *found, const struct ct_entry *e)
 {
 	if (!(e->flags & CT_REPLY) || !ct_left(found, e->last_seen) || found->flags & CT_CLOSING)

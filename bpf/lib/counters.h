@@ -29,7 +29,7 @@ enum drop_reason {
 	DROP_NO_BACKEND = -135, /* the service has no ready backend */
 	DROP_FRAGMENT = -136, /* the flow of a fragment is unknown: first one not seen */
 	DROP_FLOWS_FULL = -137, /* no room in the flow table */
-	DROP_FLOW_CLASH = -138, /* two services lead one source port to one backend */
+	DROP_FLOW_CLASH = -138, /* no port was found whose replies are not another flow's */
 	DROP_SCTP_PORT = -139, /* a service maps an SCTP port to another */
 	DROP_REWRITE = -140, /* a packet could not be changed (kernel out of memory) */
 	DROP_INTERNAL = -141, /* cannot happen: please report */

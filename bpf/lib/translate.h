@@ -30,66 +30,87 @@ static __always_inline struct addr hairpin_addr(bool is_v4)
 	return a;
 }
 
-/* How often a choice is repeated whose replies would clash with another flow. */
-#define FLOW_TRIES 4
+/* Flows that are translated per packet leave from ports of their own, above the
+ * ones that kernels give to sockets (ip_local_port_range ends at 60999). A pod
+ * may have a connection with a backend itself, or through the socket hook, whose
+ * port its kernel would use again towards the service: to it these are two
+ * peers. With that port, the backend could not tell the two apart, and neither
+ * could we tell their replies. */
+volatile const __u16 nat_port_first = 61000;
+volatile const __u16 nat_port_count = 65535 - 61000 + 1;
 
-/* Records a flow to one backend. Returns 0 and the new tuple, or a drop reason. */
-static __always_inline int flow_record(const struct packet *p, const struct endpoint *ep,
-				       const struct backend *b, struct ct_entry *e,
-				       struct tuple *to)
+/* How many ports are tried before a flow is refused. */
+#define FLOW_TRIES 8
+
+static __always_inline __be16 flow_port(const struct packet *p)
 {
-	struct ct_key key = {
-		.flow = p->flow,
-		.l4_proto = p->l4_proto,
-		.endpoint = ep->id,
-	};
-	struct ct_key reply_key = key;
+	if (p->l4_proto == IPPROTO_SCTP)
+		return p->flow.sport; /* its CRC32c covers the port */
+	return bpf_htons(nat_port_first + bpf_get_prandom_u32() % nat_port_count);
+}
+
+/* Records a flow to one backend from the port in to->sport. Returns 0 and the
+ * new tuple, or a drop reason. A global function, so that the verifier walks it
+ * once and not once a try. */
+__noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend *b,
+			   __u32 backend_id, struct tuple *to)
+{
+	struct ct_key key = {}, reply_key;
+	struct ct_entry e = { .last_seen = ct_now(), .backend = backend_id };
 	int ret;
 
+	if (!p || !ep || !b || !to)
+		return DROP_INTERNAL;
 	if (p->l4_proto == IPPROTO_SCTP && b->port != p->flow.dport)
 		return DROP_SCTP_PORT;
 
-	*to = p->flow;
+	to->saddr = p->flow.saddr;
 	to->daddr = b->addr;
 	to->dport = b->port;
 	if (addr_equal(&b->addr, &p->flow.saddr))
 		to->saddr = hairpin_addr(p->is_v4);
 
+	key.flow = p->flow;
+	key.l4_proto = p->l4_proto;
+	key.endpoint = ep->id;
+	reply_key = key;
 	reply_key.flow.saddr = to->daddr;
 	reply_key.flow.sport = to->dport;
 	reply_key.flow.daddr = to->saddr;
 	reply_key.flow.dport = to->sport;
+	e.lifetime = ct_lifetime(p);
 
 	/* The reply first: it is the one that can clash. */
-	e->flags = CT_REPLY;
-	e->to.saddr = p->flow.daddr;
-	e->to.sport = p->flow.dport;
-	e->to.daddr = p->flow.saddr;
-	e->to.dport = p->flow.sport;
-	e->other = p->flow;
-	ret = ct_insert(&reply_key, e);
+	e.flags = CT_REPLY;
+	e.to.saddr = p->flow.daddr;
+	e.to.sport = p->flow.dport;
+	e.to.daddr = p->flow.saddr;
+	e.to.dport = p->flow.sport;
+	e.other = p->flow;
+	ret = ct_insert(&reply_key, &e);
 	if (ret)
 		return ret;
 
-	e->flags = 0;
-	e->to = *to;
-	e->other = reply_key.flow;
-	return ct_insert(&key, e);
+	e.flags = 0;
+	e.to = *to;
+	e.other = reply_key.flow;
+	return ct_insert(&key, &e);
 }
 
 /* Starts a flow to a backend. Returns 0 and the new tuple, or a drop reason. */
-static __always_inline int flow_start(const struct packet *p, const struct endpoint *ep,
+static __always_inline int flow_start(struct packet *p, struct endpoint *ep,
 				      const struct frontend *fe, struct tuple *to)
 {
-	struct ct_entry e = { .last_seen = ct_now(), .lifetime = ct_lifetime(p) };
 	int ret = DROP_FLOW_CLASH;
+	struct backend *b;
+	__u32 id;
 
+	b = backend_choose(fe, bpf_get_prandom_u32(), &id);
+	if (!b)
+		return DROP_NO_BACKEND;
 	for (int i = 0; i < FLOW_TRIES && ret == DROP_FLOW_CLASH; i++) {
-		struct backend *b = backend_choose(fe, bpf_get_prandom_u32(), &e.backend);
-
-		if (!b)
-			return DROP_NO_BACKEND;
-		ret = flow_record(p, ep, b, &e, to);
+		to->sport = flow_port(p);
+		ret = flow_record(p, ep, b, id, to);
 	}
 	return ret;
 }
