@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/waggle-net/waggle/internal/status"
+	"github.com/waggle-net/waggle/test/await"
 )
 
 // fixed is a daemon that always says the same.
@@ -35,14 +35,11 @@ func serve(t *testing.T, s status.Status) string {
 			t.Error(err)
 		}
 	})
-	for range 1000 {
-		if _, err := (&status.Client{Socket: socket}).Status(ctx); err == nil {
-			return socket
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("the daemon does not answer")
-	return ""
+	await.Until(t, func() error {
+		_, err := (&status.Client{Socket: socket}).Status(ctx)
+		return err
+	})
+	return socket
 }
 
 func TestExitCodes(t *testing.T) {

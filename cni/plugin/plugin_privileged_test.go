@@ -28,6 +28,7 @@ import (
 	"github.com/waggle-net/waggle/cni/server"
 	"github.com/waggle-net/waggle/datapath/endpoint"
 	"github.com/waggle-net/waggle/internal/nl"
+	"github.com/waggle-net/waggle/test/await"
 	"github.com/waggle-net/waggle/test/sandbox"
 )
 
@@ -90,20 +91,13 @@ func (n *node) serve() (stop func()) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, datapath{}) }()
 	// Recover holds the queue's lock until the socket listens: a DEL waits for it.
-	for !listens(n.socket()) {
-		runtime.Gosched()
-	}
+	await.Until(n.t, func() error { _, err := os.Stat(n.socket()); return err })
 	return func() {
 		cancel()
 		if err := errors.Join(<-done, s.Close()); err != nil {
 			n.t.Error(err)
 		}
 	}
-}
-
-func listens(socket string) bool {
-	_, err := os.Stat(socket)
-	return err == nil
 }
 
 func (n *node) network(version string, extra ...string) *libcni.NetworkConfigList {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/waggle-net/waggle/cni/protocol"
 	"github.com/waggle-net/waggle/datapath/endpoint"
+	"github.com/waggle-net/waggle/test/await"
 )
 
 // fakeDatapath remembers what is built and refuses to build anything twice.
@@ -146,14 +147,13 @@ func (n *node) serve() *node {
 
 func (n *node) waitListening() {
 	n.t.Helper()
-	for range 1000 {
-		if c, err := net.Dial("unix", n.cfg.Socket); err == nil {
-			c.Close()
-			return
+	await.Until(n.t, func() error {
+		c, err := net.Dial("unix", n.cfg.Socket)
+		if err != nil {
+			return err
 		}
-		time.Sleep(time.Millisecond)
-	}
-	n.t.Fatal("socket does not listen")
+		return c.Close()
+	})
 }
 
 func start(t *testing.T, cfg Config) *node {

@@ -6,13 +6,13 @@ package loader
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/waggle-net/waggle/bpf"
 	"github.com/waggle-net/waggle/datapath/maps"
+	"github.com/waggle-net/waggle/test/await"
 	sandboxed "github.com/waggle-net/waggle/test/sandbox"
 )
 
@@ -172,13 +173,12 @@ func TestSwitchFromTCXToClsact(t *testing.T) {
 		t.Error(err)
 	}
 	// The kernel detaches a link some time after its last reference has gone.
-	deadline := time.Now().Add(10 * time.Second)
-	for len(programIDs(t, index, ebpf.AttachTCXIngress)) != 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("tcx still has programs")
+	await.Until(t, func() error {
+		if ids := programIDs(t, index, ebpf.AttachTCXIngress); len(ids) > 0 {
+			return fmt.Errorf("tcx still has programs %v", ids)
 		}
-		runtime.Gosched()
-	}
+		return nil
+	})
 }
 
 // Somebody puts a program ahead of ours, which would turn policy off: it is

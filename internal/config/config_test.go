@@ -3,6 +3,7 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -91,25 +92,26 @@ func flagsOf(ar *txtar.Archive) []string {
 }
 
 func TestLoadWithoutFile(t *testing.T) {
-	if _, err := os.Stat(DefaultPath); err == nil {
-		t.Skipf("this machine has a %s", DefaultPath)
-	}
+	path := filepath.Join(t.TempDir(), "absent.yaml")
 	flags := pflag.NewFlagSet("waggled", pflag.ContinueOnError)
 	AddFlags(flags)
-	_, err := Load(DefaultPath, flags)
-	want := "read config " + DefaultPath + " (absent) and flags: podCIDRs: Required value: give this node's pods a range, as in [10.244.1.0/24]"
+	_, err := loadFile(path, true, flags)
+	want := "read config " + path + " (absent) and flags: podCIDRs: Required value: give this node's pods a range, as in [10.244.1.0/24]"
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got error %v, want %s", err, want)
 	}
 	if err := flags.Parse([]string{"--pod-cidrs=192.0.2.0/24", "--node-name=n"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(DefaultPath, flags)
+	c, err := loadFile(path, true, flags)
 	if err != nil || c.NodeName != "n" || len(c.ClusterCIDRs) != 1 {
 		t.Errorf("got %v, %v", c, err)
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "x.yaml"), nil); !os.IsNotExist(err) && !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got error %v for a file that was asked for and is absent", err)
+	}
+	if _, err := loadFile(path, false, flags); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that was asked for: %v", err)
 	}
 }
 

@@ -26,10 +26,14 @@ var errDuration = errors.New("not a duration: write it as 30s, 5m or 1h30m")
 // another one that was asked for may not. Flags are those of AddFlags; nil
 // stands for none.
 func Load(path string, flags *pflag.FlagSet) (*Config, error) {
+	return loadFile(path, path == DefaultPath, flags)
+}
+
+func loadFile(path string, mayBeAbsent bool, flags *pflag.FlagSet) (*Config, error) {
 	data, err := os.ReadFile(path)
 	source := "config " + path
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && path == DefaultPath:
+	case errors.Is(err, fs.ErrNotExist) && mayBeAbsent:
 		source += " (absent) and flags"
 	case err != nil:
 		return nil, fmt.Errorf("read config: %w", err)

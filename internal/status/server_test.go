@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/waggle-net/waggle/test/await"
 )
 
 type provider func(context.Context) (*Status, error)
@@ -40,14 +42,13 @@ func start(t *testing.T, socket string, p provider) {
 			t.Errorf("the socket is left behind: %v", err)
 		}
 	})
-	for range 1000 {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			conn.Close()
-			return
+	await.Until(t, func() error {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return err
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("the server does not listen")
+		return conn.Close()
+	})
 }
 
 func TestServe(t *testing.T) {

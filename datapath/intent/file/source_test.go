@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/waggle-net/waggle/datapath/intent"
+	"github.com/waggle-net/waggle/test/await"
 )
 
 const header = "apiVersion: waggle.dev/v1alpha1\nkind: Intent\n"
@@ -44,13 +45,12 @@ func newSource(path string) *Source { return New(path, slog.New(slog.DiscardHand
 // until waits for a condition, and says what it waited for.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for %s", what)
+	await.Until(t, func() error {
+		if !ok() {
+			return fmt.Errorf("no %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 func untilNode(t *testing.T, state *intent.State, name string) {
