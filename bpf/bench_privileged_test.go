@@ -96,7 +96,7 @@ func (d *datapath) measure(b *testing.B, p *ebpf.Program, packet []byte, verdict
 // testRun returns nanoseconds a packet.
 func testRun(b *testing.B, p *ebpf.Program, packet []byte, verdict int) float64 {
 	b.Helper()
-	// More than one Run, as the verdict of the last packet is all that it returns.
+	// One packet first: of the many, only the last one's verdict comes back.
 	if ret, err := p.Run(&ebpf.RunOptions{Data: packet, Context: skb{Ifindex: loopback}}); err != nil || int(int32(ret)) != verdict {
 		b.Fatalf("verdict is %d (%v), want %d", int32(ret), err, verdict)
 	}
@@ -159,8 +159,7 @@ func empty(b *testing.B) *ebpf.Program {
 func program(b *testing.B, name string, ins asm.Instructions) *ebpf.Program {
 	b.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: ins})
-	var ve *ebpf.VerifierError
-	if errors.As(err, &ve) {
+	if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		b.Fatalf("%+v", ve)
 	}
 	if err != nil {

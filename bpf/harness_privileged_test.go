@@ -69,16 +69,27 @@ func loadSized(t testing.TB, sizes map[string]uint32) *datapath {
 
 // skb is the part of struct __sk_buff that a test run takes in.
 type skb struct {
-	_       [10]uint32
-	Ifindex uint32
-	_       [31]uint32
-	_       [6]uint32
+	_              [2]uint32
+	Mark           uint32
+	_              [6]uint32
+	IngressIfindex uint32
+	Ifindex        uint32
+	_              [37]uint32
 }
 
 // run sends a packet through a program and returns what became of both.
 func (d *datapath) run(p *ebpf.Program, packet []byte) (verdict int, out []byte) {
 	d.t.Helper()
-	opts := ebpf.RunOptions{Data: packet, DataOut: make([]byte, len(packet)+256), Context: skb{Ifindex: loopback}, Repeat: 1}
+	return d.runFrom(p, packet, 0)
+}
+
+// runFrom is run for a packet that was forwarded from a device; 0: it was not.
+func (d *datapath) runFrom(p *ebpf.Program, packet []byte, ingress uint32) (verdict int, out []byte) {
+	d.t.Helper()
+	opts := ebpf.RunOptions{
+		Data: packet, DataOut: make([]byte, len(packet)+256), Repeat: 1,
+		Context: skb{Ifindex: loopback, IngressIfindex: ingress},
+	}
 	ret, err := p.Run(&opts)
 	if err != nil {
 		d.t.Fatalf("run %s: %v", p, err)
@@ -135,10 +146,14 @@ func (d *datapath) service(frontend string, proto uint8, slot uint32, backends .
 	}
 	ap := netip.MustParseAddrPort(frontend)
 	key := PodFrontendKey{Addr: addr(ap.Addr().String()), Port: be16(ap.Port()), L4Proto: proto}
-	errs = append(errs, d.WagFrontends1.Put(key, PodFrontend{Offset: slot, Count: uint32(len(backends)), Generation: 1}))
+	errs = append(errs, d.WagFrontends1.Put(key, PodFrontend{Offset: slot, Count: uint32(len(backends)), Generation: 1, Check: check(key)}))
 	if err := errors.Join(errs...); err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+func check(k PodFrontendKey) uint32 {
+	return k.Addr.W[0] ^ k.Addr.W[1] ^ k.Addr.W[2] ^ k.Addr.W[3] ^ (uint32(k.Port)<<16 | uint32(k.L4Proto))
 }
 
 // counters returns every counter that is not zero, as hook/name=packets.
@@ -198,7 +213,7 @@ type flow struct {
 	srcMAC, dstMAC []byte
 	ttl            uint8
 	proto          layers.IPProtocol // default TCP
-	syn, fin       bool
+	syn, fin, rst  bool
 	payload        string
 }
 
@@ -219,7 +234,7 @@ func (f flow) bytes(t testing.TB) []byte {
 	var l4 gopacket.SerializableLayer
 	switch f.proto {
 	case layers.IPProtocolTCP:
-		l4 = &layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: f.syn, FIN: f.fin, ACK: !f.syn, Window: 1000, Seq: 1}
+		l4 = &layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: f.syn, FIN: f.fin, RST: f.rst, ACK: !f.syn, Window: 1000, Seq: 1}
 	case layers.IPProtocolUDP:
 		l4 = &layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}
 	case layers.IPProtocolSCTP:

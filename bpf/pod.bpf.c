@@ -4,6 +4,7 @@
 /* The two programs on the host side of every pod's device. One copy serves all
  * pods: what differs between them is in wag_endpoints1. */
 #include "lib/deliver.h"
+#include "lib/stack.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -43,6 +44,8 @@ static __always_inline int from_pod_walk(struct __sk_buff *skb)
 		if (!dst)
 			return to_stack(skb, HOOK_FROM_POD);
 	}
+	if (endpoint_marks(src) & EP_STACK && stack_owns(skb, &p, src))
+		return to_stack(skb, HOOK_FROM_POD);
 	ret = deliver(skb, &p, dst);
 	if (ret == TCX_NEXT)
 		return to_stack(skb, HOOK_FROM_POD);
@@ -65,7 +68,7 @@ int from_pod(struct __sk_buff *skb)
 /* The host stack sends to a pod: from this node, or routed through it. */
 static __always_inline int to_pod_walk(struct __sk_buff *skb)
 {
-	struct endpoint *ep;
+	struct endpoint *ep, *src;
 	struct packet p;
 	int ret;
 
@@ -77,12 +80,18 @@ static __always_inline int to_pod_walk(struct __sk_buff *skb)
 	if (ret)
 		return ret;
 	ep = endpoint_lookup(&p.flow.daddr);
-	if (ep && ep->ifindex == skb->ifindex && endpoint_marks(ep) & EP_NAT) {
-		ret = translate_reply(skb, &p, ep);
-		if (ret < 0)
-			return ret;
-		if (ret)
-			count_event(HOOK_TO_POD, EVENT_UNTRANSLATED, skb->len);
+	if (ep && ep->ifindex == skb->ifindex) {
+		if (endpoint_marks(ep) & EP_NAT) {
+			ret = translate_reply(skb, &p, ep);
+			if (ret < 0)
+				return ret;
+			if (ret)
+				count_event(HOOK_TO_POD, EVENT_UNTRANSLATED, skb->len);
+		}
+		/* Only what was forwarded can be from a pod. */
+		src = skb->ingress_ifindex ? endpoint_lookup(&p.flow.saddr) : NULL;
+		if (src && src->ifindex == skb->ingress_ifindex)
+			stack_note(skb, &p, ep);
 	}
 	count_event(HOOK_TO_POD, EVENT_DELIVERED, skb->len);
 	return TCX_NEXT;
@@ -97,6 +106,25 @@ int to_pod(struct __sk_buff *skb)
 		return ret;
 	count_drop(HOOK_TO_POD, ret, skb->len);
 	return TC_ACT_SHOT;
+}
+
+/* The daemon runs these two on a packet that is none (BPF_PROG_TEST_RUN), as one
+ * system call for the whole table. */
+
+/* Forgets the flows of the endpoint in skb->mark. */
+SEC("tc")
+int purge_flows(struct __sk_buff *skb)
+{
+	ct_purge(skb->mark);
+	return 0;
+}
+
+/* Removes flows that have expired. */
+SEC("tc")
+int sweep_flows(struct __sk_buff *skb)
+{
+	ct_sweep();
+	return 0;
 }
 
 /* The compiler writes to BTF only what something is made of; Go wants these as

@@ -39,11 +39,7 @@ type PodCounter struct {
 }
 
 type PodCtEntry struct {
-	_     structs.HostLayout
-	Timer struct {
-		_ structs.HostLayout
-		_ [16]byte
-	}
+	_        structs.HostLayout
 	To       PodTuple
 	LastSeen uint32
 	Lifetime uint32
@@ -57,6 +53,7 @@ type PodCtFlag uint32
 const (
 	PodCtFlagCT_REPLY   PodCtFlag = 1
 	PodCtFlagCT_CLOSING PodCtFlag = 2
+	PodCtFlagCT_STACK   PodCtFlag = 4
 )
 
 type PodCtKey struct {
@@ -76,7 +73,6 @@ const (
 	PodDropReasonDROP_SPOOFED    PodDropReason = -133
 	PodDropReasonDROP_LINK_SCOPE PodDropReason = -134
 	PodDropReasonDROP_NO_BACKEND PodDropReason = -135
-	PodDropReasonDROP_FRAGMENT   PodDropReason = -136
 	PodDropReasonDROP_FLOWS_FULL PodDropReason = -137
 	PodDropReasonDROP_FLOW_CLASH PodDropReason = -138
 	PodDropReasonDROP_SCTP_PORT  PodDropReason = -139
@@ -96,7 +92,8 @@ type PodEndpoint struct {
 type PodEpMark uint32
 
 const (
-	PodEpMarkEP_NAT PodEpMark = 1
+	PodEpMarkEP_NAT   PodEpMark = 1
+	PodEpMarkEP_STACK PodEpMark = 2
 )
 
 type PodEvent uint32
@@ -130,6 +127,7 @@ type PodFrontend struct {
 	Offset     uint32
 	Count      uint32
 	Generation uint32
+	Check      uint32
 }
 
 type PodFrontendKey struct {
@@ -170,6 +168,8 @@ const (
 	PodMapWagFrontends1 = "wag_frontends1"
 	PodMapWagSlots1     = "wag_slots1"
 	PodProgFromPod      = "from_pod"
+	PodProgPurgeFlows   = "purge_flows"
+	PodProgSweepFlows   = "sweep_flows"
 	PodProgToPod        = "to_pod"
 	PodVarBtfTypes      = "btf_types"
 	PodVarHairpinV4     = "hairpin_v4"
@@ -220,8 +220,10 @@ type PodSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PodProgramSpecs struct {
-	FromPod *ebpf.ProgramSpec `ebpf:"from_pod"`
-	ToPod   *ebpf.ProgramSpec `ebpf:"to_pod"`
+	FromPod    *ebpf.ProgramSpec `ebpf:"from_pod"`
+	PurgeFlows *ebpf.ProgramSpec `ebpf:"purge_flows"`
+	SweepFlows *ebpf.ProgramSpec `ebpf:"sweep_flows"`
+	ToPod      *ebpf.ProgramSpec `ebpf:"to_pod"`
 }
 
 // PodMapSpecs contains maps before they are loaded into the kernel.
@@ -307,13 +309,17 @@ type PodVariables struct {
 //
 // It can be passed to LoadPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PodPrograms struct {
-	FromPod *ebpf.Program `ebpf:"from_pod"`
-	ToPod   *ebpf.Program `ebpf:"to_pod"`
+	FromPod    *ebpf.Program `ebpf:"from_pod"`
+	PurgeFlows *ebpf.Program `ebpf:"purge_flows"`
+	SweepFlows *ebpf.Program `ebpf:"sweep_flows"`
+	ToPod      *ebpf.Program `ebpf:"to_pod"`
 }
 
 func (p *PodPrograms) Close() error {
 	return _PodClose(
 		p.FromPod,
+		p.PurgeFlows,
+		p.SweepFlows,
 		p.ToPod,
 	)
 }

@@ -53,13 +53,13 @@ static __always_inline int refuse(void)
  * address is no service. */
 static __always_inline int choose(__u8 proto, __u32 number, struct sock_flow *f)
 {
-	struct frontend *fe = frontend_lookup(&f->service, f->service_port, proto);
+	struct frontend fe;
 	struct backend *b;
 	__u32 id;
 
-	if (!fe)
+	if (!frontend_lookup(&f->service, f->service_port, proto, &fe))
 		return SOCK_GO_ON;
-	b = backend_choose(fe, number, &id);
+	b = backend_choose(&fe, number, &id);
 	if (!b)
 		return refuse();
 	f->backend = b->addr;
@@ -101,12 +101,30 @@ static __always_inline __u32 socket_number(__u64 cookie, const struct sock_flow 
 	return h ^ h >> 16;
 }
 
+/* What a socket is connected to, if it is: a peer that connect(AF_UNSPEC)
+ * dissolved, which runs no hook, is none. */
+static __always_inline struct sock_flow *sock_peer(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk || sk->state != BPF_TCP_ESTABLISHED) /* of UDP too */
+		return NULL;
+	return bpf_sk_storage_get(&wag_sk_peer1, sk, 0, 0);
+}
+
 /* sendto(2) and sendmsg(2) of UDP with an address. */
 static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, struct sock_flow *f)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct sock_flow *peer = sock_peer(ctx);
 	struct sock_flows *flows;
 
+	/* A connected socket that names its peer again gets answers from no other. */
+	if (peer && peer->service_port == f->service_port &&
+	    addr_equal(&peer->service, &f->service)) {
+		*f = *peer;
+		return SOCK_GO_ON;
+	}
 	if (!choose(l4_proto(ctx), socket_number(cookie, f), f))
 		return SOCK_REFUSE;
 	if (!f->backend_port)
@@ -124,7 +142,7 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, struct sock_f
 /* recvmsg(2) of UDP: which service does the sender in f->backend stand for? */
 static __always_inline bool sock_recvmsg(struct bpf_sock_addr *ctx, struct sock_flow *f)
 {
-	struct sock_flow *peer = bpf_sk_storage_get(&wag_sk_peer1, ctx->sk, 0, 0);
+	struct sock_flow *peer = sock_peer(ctx);
 	struct sock_flows *flows;
 
 	if (peer && sock_flow_is(peer, &f->backend, f->backend_port)) {

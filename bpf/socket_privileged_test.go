@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -407,5 +408,48 @@ func TestSocketReconnect(t *testing.T) {
 		if got.Addr != ap.Addr().As4() || got.Port != int(ap.Port()) {
 			t.Errorf("connected to %s, the peer is %v:%d", to, got.Addr, got.Port)
 		}
+	}
+}
+
+// A connected UDP socket that names the service once more stays with its
+// backend, whose answers are the only ones that it gets.
+func TestSocketConnectedSendto(t *testing.T) {
+	s := loadSockets(t)
+	c := casts["IPv4"]
+	s.service(c.svc+":53", udp, 0, c.a+":5353", c.b+":5353", c.c+":5353")
+	for _, b := range []string{c.a, c.b, c.c} {
+		echo(t, b+":5353")
+	}
+	to := &syscall.SockaddrInet4{Port: 53, Addr: netip.MustParseAddr(c.svc).As4()}
+	for range 30 {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := syscall.Timeval{Sec: 2}
+		err = errors.Join(syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &wait),
+			syscall.Connect(fd, to), syscall.Sendto(fd, []byte("?"), 0, to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := syscall.Recvfrom(fd, make([]byte, 100), 0); err != nil {
+			t.Fatalf("no answer: %v", err)
+		}
+		// connect(AF_UNSPEC) dissolves it: from then on it chooses anew.
+		unspec := syscall.RawSockaddr{Family: syscall.AF_UNSPEC}
+		if _, _, errno := syscall.Syscall(syscall.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
+			t.Fatal(errno)
+		}
+		if err := syscall.Sendto(fd, []byte("?"), 0, to); err != nil {
+			t.Fatal(err)
+		}
+		_, from, err := syscall.Recvfrom(fd, make([]byte, 100), 0)
+		if err != nil {
+			t.Fatalf("no answer after connect(AF_UNSPEC): %v", err)
+		}
+		if got := from.(*syscall.SockaddrInet4); got.Addr != to.Addr || got.Port != to.Port {
+			t.Errorf("the answer came from %v:%d", got.Addr, got.Port)
+		}
+		syscall.Close(fd)
 	}
 }

@@ -27,7 +27,7 @@ enum drop_reason {
 	DROP_SPOOFED = -133, /* source is not an address of this endpoint */
 	DROP_LINK_SCOPE = -134, /* a pod's own ND, MLD, router solicitation: of no use */
 	DROP_NO_BACKEND = -135, /* the service has no ready backend */
-	DROP_FRAGMENT = -136, /* the flow of a fragment is unknown: first one not seen */
+	/* -136 is free */
 	DROP_FLOWS_FULL = -137, /* no room in the flow table */
 	DROP_FLOW_CLASH = -138, /* no port was found whose replies are not another flow's */
 	DROP_SCTP_PORT = -139, /* a service maps an SCTP port to another */

@@ -26,6 +26,7 @@ struct {
 /* What decides the price of a packet: none set, no flow look-up. */
 enum ep_mark {
 	EP_NAT = 1, /* programs translated some flow of this endpoint */
+	EP_STACK = 2, /* some flow from a local pod reached it through the host stack */
 };
 
 /* One more than endpoint.MaxID in Go. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Ports of packets, those of fragments included.
  *
- * Only the first fragment of a datagram carries ports. It leaves them in a map
- * where its followers find them (both families). A follower that overtakes the
- * first one is dropped: the sender repeats the datagram. */
+ * Only the first fragment of a datagram carries ports. Where somebody needs
+ * them, it leaves them in a map for its followers (both families). A follower
+ * that overtakes the first one has no ports, and goes where packets without
+ * ports go: its datagram is lost, and sent again. */
 #pragma once
 
 #include "parse.h"
@@ -28,29 +29,40 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wag_fragments1 SEC(".maps");
 
-static __always_inline int parse_fragment(struct packet *p)
+static __always_inline struct fragment_key fragment_key(const struct packet *p)
 {
-	struct fragment_key key = {
+	return (struct fragment_key){
 		.saddr = p->flow.saddr,
 		.daddr = p->flow.daddr,
 		.id = p->frag_id,
 		.l4_proto = p->l4_proto,
 	};
-	struct fragment *known, first;
+}
 
-	if (p->frag == FRAG_FIRST) {
-		first.sport = p->flow.sport;
-		first.dport = p->flow.dport;
-		bpf_map_update_elem(&wag_fragments1, &key, &first, BPF_ANY);
-		return 0;
-	}
-	known = bpf_map_lookup_elem(&wag_fragments1, &key);
-	if (!known)
-		return DROP_FRAGMENT;
-	p->flow.sport = known->sport;
-	p->flow.dport = known->dport;
+/* Leaves the ports of a first fragment for its followers. To be called before
+ * the packet is changed, and only where its flow is of interest: one pod's
+ * fragments to the world must not push out another's. */
+static __always_inline void fragment_remember(const struct packet *p)
+{
+	struct fragment first = { .sport = p->flow.sport, .dport = p->flow.dport };
+	struct fragment_key key;
+
+	if (p->frag != FRAG_FIRST)
+		return;
+	key = fragment_key(p);
+	bpf_map_update_elem(&wag_fragments1, &key, &first, BPF_ANY);
+}
+
+static __always_inline void fragment_recall(struct packet *p)
+{
+	struct fragment_key key = fragment_key(p);
+	struct fragment *first = bpf_map_lookup_elem(&wag_fragments1, &key);
+
+	if (!first)
+		return;
+	p->flow.sport = first->sport;
+	p->flow.dport = first->dport;
 	p->has_ports = 1;
-	return 0;
 }
 
 /* Reads the ports of TCP, UDP and SCTP, and a TCP packet's flags. Packets of
@@ -74,8 +86,10 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 	}
 	if (p->l4_proto != IPPROTO_TCP && p->l4_proto != IPPROTO_UDP && p->l4_proto != IPPROTO_SCTP)
 		return 0;
-	if (p->frag == FRAG_LATER)
-		return parse_fragment(p);
+	if (p->frag == FRAG_LATER) {
+		fragment_recall(p);
+		return 0;
+	}
 
 	if (bpf_skb_load_bytes(skb, p->l4_off, &ports, sizeof(ports)))
 		return DROP_TRUNCATED;
@@ -85,5 +99,5 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 	    bpf_skb_load_bytes(skb, p->l4_off + 13, &p->tcp_flags, sizeof(p->tcp_flags)))
 		return DROP_TRUNCATED;
 	p->has_ports = 1;
-	return p->frag == FRAG_FIRST ? parse_fragment(p) : 0;
+	return 0;
 }

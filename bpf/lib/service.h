@@ -18,7 +18,8 @@ struct frontend_key {
 struct frontend {
 	__u32 offset; /* of the first slot */
 	__u32 count; /* of slots; 0: no ready backend */
-	__u32 generation; /* of the region, from the daemon's counter */
+	__u32 generation; /* of the region, from the daemon's counter, never 0 */
+	__u32 check; /* of the key: see frontend_lookup() */
 };
 
 /* A backend with no flag set is nobody's: its number is free. */
@@ -60,12 +61,41 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wag_backends1 SEC(".maps");
 
-static __always_inline struct frontend *frontend_lookup(const struct addr *addr, __be16 port,
-							__u8 l4_proto)
+/* Says which frontend a value is of. The same in Go: maps.FrontendCheck(). */
+static __always_inline __u32 frontend_check(const struct frontend_key *key)
+{
+	return key->addr.w[0] ^ key->addr.w[1] ^ key->addr.w[2] ^ key->addr.w[3] ^
+	       ((__u32)key->port << 16 | key->l4_proto);
+}
+
+static __always_inline bool frontend_read(const struct frontend_key *key, struct frontend *out)
+{
+	struct frontend *fe = bpf_map_lookup_elem(&wag_frontends1, key);
+
+	if (!fe)
+		return false;
+	out->generation = READ_ONCE(fe->generation);
+	out->offset = READ_ONCE(fe->offset);
+	out->count = READ_ONCE(fe->count);
+	out->check = READ_ONCE(fe->check);
+	/* Since Linux 6.1 an element that was replaced may be another frontend's at
+	 * once, before this program has ended. */
+	if (READ_ONCE(fe->generation) != out->generation || out->check != frontend_check(key))
+		out->generation = 0;
+	return true;
+}
+
+/* Finds a frontend and copies it, whole. */
+static __always_inline bool frontend_lookup(const struct addr *addr, __be16 port, __u8 l4_proto,
+					    struct frontend *out)
 {
 	struct frontend_key key = { .addr = *addr, .port = port, .l4_proto = l4_proto };
 
-	return bpf_map_lookup_elem(&wag_frontends1, &key);
+	if (!frontend_read(&key, out))
+		return false;
+	if (out->generation)
+		return true;
+	return frontend_read(&key, out) && out->generation;
 }
 
 /* The backend of the given number, or NULL where it takes no traffic. */
@@ -81,12 +111,11 @@ static __always_inline struct backend *backend_lookup(__u32 id)
 static __always_inline struct backend *backend_choose(const struct frontend *fe, __u32 number,
 						      __u32 *id)
 {
-	__u32 count = READ_ONCE(fe->count);
 	__u32 slot, *chosen;
 
-	if (!count)
+	if (!fe->count)
 		return NULL;
-	slot = READ_ONCE(fe->offset) + number % count;
+	slot = fe->offset + number % fe->count;
 	chosen = bpf_map_lookup_elem(&wag_slots1, &slot);
 	if (!chosen)
 		return NULL;

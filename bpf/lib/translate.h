@@ -39,14 +39,15 @@ static __always_inline struct addr hairpin_addr(bool is_v4)
 volatile const __u16 nat_port_first = 61000;
 volatile const __u16 nat_port_count = 65535 - 61000 + 1;
 
-/* How many ports are tried before a flow is refused. */
-#define FLOW_TRIES 8
+/* How many ports, each with a backend chosen anew, are tried before a flow is
+ * refused. */
+#define FLOW_TRIES 32
 
-static __always_inline __be16 flow_port(const struct packet *p)
+static __always_inline __be16 flow_port(const struct packet *p, __u32 number)
 {
 	if (p->l4_proto == IPPROTO_SCTP)
 		return p->flow.sport; /* its CRC32c covers the port */
-	return bpf_htons(nat_port_first + bpf_get_prandom_u32() % nat_port_count);
+	return bpf_htons(nat_port_first + number % nat_port_count);
 }
 
 /* Records a flow to one backend from the port in to->sport. Returns 0 and the
@@ -81,7 +82,7 @@ __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend
 	e.lifetime = ct_lifetime(p);
 
 	/* The reply first: it is the one that can clash. */
-	e.flags = CT_REPLY;
+	e.flags = CT_REPLY | (ct_is_start(p) ? 0 : CT_CLOSING);
 	e.to.saddr = p->flow.daddr;
 	e.to.sport = p->flow.dport;
 	e.to.daddr = p->flow.saddr;
@@ -91,7 +92,7 @@ __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend
 	if (ret)
 		return ret;
 
-	e.flags = 0;
+	e.flags &= ~CT_REPLY;
 	e.to = *to;
 	e.other = reply_key.flow;
 	return ct_insert(&key, &e);
@@ -101,15 +102,16 @@ __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend
 static __always_inline int flow_start(struct packet *p, struct endpoint *ep,
 				      const struct frontend *fe, struct tuple *to)
 {
+	__u32 number = bpf_get_prandom_u32();
 	int ret = DROP_FLOW_CLASH;
 	struct backend *b;
 	__u32 id;
 
-	b = backend_choose(fe, bpf_get_prandom_u32(), &id);
-	if (!b)
-		return DROP_NO_BACKEND;
 	for (int i = 0; i < FLOW_TRIES && ret == DROP_FLOW_CLASH; i++) {
-		to->sport = flow_port(p);
+		b = backend_choose(fe, number + i, &id);
+		if (!b)
+			return DROP_NO_BACKEND;
+		to->sport = flow_port(p, (number >> 8) + i);
 		ret = flow_record(p, ep, b, id, to);
 	}
 	return ret;
@@ -124,8 +126,13 @@ static __always_inline bool flow_goes_on(const struct packet *p, const struct ct
 
 	if (e->flags & CT_REPLY)
 		return true;
-	if (p->l4_proto == IPPROTO_TCP)
-		return !(p->tcp_flags & TCP_SYN) || !(e->flags & CT_CLOSING);
+	if (p->l4_proto == IPPROTO_TCP) {
+		if (!(p->tcp_flags & TCP_SYN))
+			return true;
+		if (e->flags & CT_CLOSING || e->lifetime == CT_TCP)
+			return false;
+		/* A SYN that is sent again, because the backend went, say. */
+	}
 	b = backend_lookup(e->backend);
 	return b && addr_equal(&b->addr, &e->to.daddr) && b->port == e->to.dport;
 }
@@ -136,29 +143,28 @@ static __always_inline bool flow_goes_on(const struct packet *p, const struct ct
 __noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
 {
 	struct ct_entry *e = NULL;
-	struct frontend *fe;
+	struct frontend fe;
 	struct tuple to;
+	bool found;
 	int ret;
 
 	if (!p || !ep)
 		return DROP_INTERNAL;
 	ret = parse_l4(skb, p);
 	if (ret)
-		/* Not ours to judge unless it is for a service, and what has no
-		 * ports is not: the stack knows what to do with it. */
-		return ret == DROP_FRAGMENT ? 0 : ret;
+		return ret;
 	if (!p->has_ports)
-		return 0;
+		return 0; /* no service has it; the stack knows what to do with it */
 
-	fe = frontend_lookup(&p->flow.daddr, p->flow.dport, p->l4_proto);
-	if (!fe && !(endpoint_marks(ep) & EP_NAT))
+	found = frontend_lookup(&p->flow.daddr, p->flow.dport, p->l4_proto, &fe);
+	if (!found && !(endpoint_marks(ep) & EP_NAT))
 		return 0;
 
 	e = ct_lookup(p, ep->id);
-	if (e && flow_goes_on(p, e)) {
+	if (e && !(e->flags & CT_STACK) && flow_goes_on(p, e)) {
 		to = e->to;
-	} else if (fe) {
-		ret = flow_start(p, ep, fe, &to);
+	} else if (found) {
+		ret = flow_start(p, ep, &fe, &to);
 		if (ret)
 			return ret;
 		/* Before the first packet leaves: its reply must find it set. */
@@ -166,6 +172,7 @@ __noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct
 	} else {
 		return 0;
 	}
+	fragment_remember(p);
 	ret = nat_rewrite(skb, p, &to);
 	return ret ? ret : 1;
 }
@@ -182,13 +189,14 @@ __noinline int translate_reply(struct __sk_buff *skb, struct packet *p, struct e
 		return DROP_INTERNAL;
 	ret = parse_l4(skb, p);
 	if (ret)
-		return ret == DROP_FRAGMENT ? 0 : ret;
+		return ret;
 	if (!p->has_ports)
 		return 0;
 	e = ct_lookup(p, ep->id);
 	if (!e || !(e->flags & CT_REPLY))
 		return 0;
 	to = e->to;
+	fragment_remember(p);
 	ret = nat_rewrite(skb, p, &to);
 	return ret ? ret : 1;
 }

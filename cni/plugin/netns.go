@@ -66,10 +66,10 @@ func removeInterface(a protocol.Attachment, path string) error {
 	if isOwn(f) {
 		return nil // the host's own devices are not the pod's
 	}
-	pod, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
-	if errors.Is(err, unix.EINVAL) {
+	if kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
 		return nil // a plain file: the namespace is no longer mounted there
 	}
+	pod, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("enter network namespace %s: %w", path, err)
 	}

@@ -21,21 +21,21 @@ func TestKilledAtEachStep(t *testing.T) {
 		alive bool
 	}{
 		"ADD, written down": {func(n *node, dies func()) {
-			n.dp.onAdd = func(*endpoint.Spec) error { dies(); return nil }
+			n.dp.hook(&n.dp.onAdd, func(*endpoint.Spec) error { dies(); return nil })
 		}, false},
 		"ADD, built": {func(n *node, dies func()) {
-			n.dp.onAdd = func(s *endpoint.Spec) error {
+			n.dp.hook(&n.dp.onAdd, func(s *endpoint.Spec) error {
 				n.dp.build(s)
 				dies()
 				n.dp.unbuild(s)
 				return nil
-			}
+			})
 		}, false},
 		"DEL, nothing done": {func(n *node, dies func()) {
-			n.dp.onDelete = func(*endpoint.Spec) error { dies(); return nil }
+			n.dp.hook(&n.dp.onDelete, func(*endpoint.Spec) error { dies(); return nil })
 		}, true},
 		"DEL, taken away": {func(n *node, dies func()) {
-			n.dp.onDelete = func(s *endpoint.Spec) error { n.dp.unbuild(s); dies(); return nil }
+			n.dp.hook(&n.dp.onDelete, func(s *endpoint.Spec) error { n.dp.unbuild(s); dies(); return nil })
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

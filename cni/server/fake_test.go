@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,17 +29,14 @@ import (
 
 // fakeDatapath remembers what is built and refuses to build anything twice.
 type fakeDatapath struct {
+	mu                       sync.Mutex
 	onAdd, onDelete, onCheck func(*endpoint.Spec) error
-
-	mu    sync.Mutex
-	built map[string]endpoint.Spec // by host interface
+	built                    map[string]endpoint.Spec // by host interface
 }
 
 func (d *fakeDatapath) Add(ctx context.Context, s *endpoint.Spec, netns *os.File) error {
-	if d.onAdd != nil {
-		if err := d.onAdd(s); err != nil {
-			return err
-		}
+	if err := d.run(&d.onAdd, s); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,10 +54,8 @@ func (d *fakeDatapath) Add(ctx context.Context, s *endpoint.Spec, netns *os.File
 }
 
 func (d *fakeDatapath) Delete(ctx context.Context, s *endpoint.Spec) error {
-	if d.onDelete != nil {
-		if err := d.onDelete(s); err != nil {
-			return err
-		}
+	if err := d.run(&d.onDelete, s); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,10 +64,24 @@ func (d *fakeDatapath) Delete(ctx context.Context, s *endpoint.Spec) error {
 }
 
 func (d *fakeDatapath) Check(ctx context.Context, s *endpoint.Spec, netns *os.File) error {
-	if d.onCheck != nil {
-		return d.onCheck(s)
+	return d.run(&d.onCheck, s)
+}
+
+// hook sets one of the hooks while the server runs.
+func (d *fakeDatapath) hook(h *func(*endpoint.Spec) error, fn func(*endpoint.Spec) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	*h = fn
+}
+
+func (d *fakeDatapath) run(h *func(*endpoint.Spec) error, s *endpoint.Spec) error {
+	d.mu.Lock()
+	fn := *h
+	d.mu.Unlock()
+	if fn == nil {
+		return nil
 	}
-	return nil
+	return fn(s)
 }
 
 func (d *fakeDatapath) names() []string {
@@ -90,7 +100,7 @@ type node struct {
 	*Server
 	t    *testing.T
 	dp   *fakeDatapath
-	now  *time.Duration // the released addresses' clock
+	late atomic.Int64 // how far the released addresses' clock is ahead
 	stop func()
 }
 
@@ -117,13 +127,16 @@ func open(t *testing.T, cfg Config, dp *fakeDatapath) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Server: s, t: t, dp: dp, now: new(time.Duration)}
-	*n.now = sinceBoot()
-	s.state.now = func() time.Duration { return *n.now }
+	n := &node{Server: s, t: t, dp: dp}
+	began := sinceBoot()
+	s.state.now = func() time.Duration { return began + time.Duration(n.late.Load()) }
 	n.stop = sync.OnceFunc(func() { s.Close() })
 	t.Cleanup(func() { n.stop() })
 	return n
 }
+
+// pass lets time pass, which otherwise stands still.
+func (n *node) pass(d time.Duration) { n.late.Add(int64(d)) }
 
 // serve recovers and serves until stop or the test's end.
 func (n *node) serve() *node {

@@ -99,6 +99,22 @@ func (s *Server) Endpoints() []endpoint.Spec {
 	return specs
 }
 
+// EachReady calls fn for every endpoint that is completely built, while nothing
+// else happens to it. Those that are being deleted are passed over.
+func (s *Server) EachReady(fn func(*endpoint.Spec)) {
+	for _, r := range s.state.list() {
+		a := r.Attachment()
+		unlock, ok := s.locks.try(a.Key())
+		if !ok {
+			continue
+		}
+		if now, ok := s.state.get(a); ok && now.State == store.Ready {
+			fn(&now.Spec)
+		}
+		unlock()
+	}
+}
+
 // Recover finishes what was cut off: endpoints that were not completely built,
 // and deletes that the plugin answered while no daemon ran. What the datapath
 // refuses to delete stays written down, is logged, and is tried again by Serve.

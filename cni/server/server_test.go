@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,13 +152,13 @@ func TestSmallPool(t *testing.T) {
 	wantError(t, err, protocol.CodeExhausted, "10.0.0.0/29: every address is in use", "larger pod CIDR")
 
 	n.mustDel("c3")
-	*n.now += 10 * time.Second
+	n.pass(10 * time.Second)
 	n.mustDel("c1")
 	_, err = n.ask(request(protocol.Add, "c5"))
 	wantError(t, err, types.ErrTryAgainLater, "all 2 free addresses", "shorter rest time")
 	wantError(t, err, types.ErrTryAgainLater, "free in 20s", "")
 
-	*n.now += 20 * time.Second
+	n.pass(20 * time.Second)
 	if got := n.mustAdd("c5").IPs[0].Address.IP.String(); got != "10.0.0.5" {
 		t.Errorf("got %s, want 10.0.0.5, free longest", got)
 	}
@@ -196,7 +197,7 @@ func TestEndpointNumbers(t *testing.T) {
 
 func TestFailedAddLeavesNothing(t *testing.T) {
 	n := open(t, config(t), &fakeDatapath{})
-	n.dp.onAdd = func(*endpoint.Spec) error { return errors.New("eth0 exists in the pod") }
+	n.dp.hook(&n.dp.onAdd, func(*endpoint.Spec) error { return errors.New("eth0 exists in the pod") })
 	n.serve()
 	_, err := n.ask(request(protocol.Add, "c1"))
 	wantError(t, err, protocol.CodeDatapath, "eth0 exists in the pod", "log")
@@ -204,15 +205,15 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 	if len(n.state.list()) != 0 {
 		t.Error("record left")
 	}
-	n.dp.onAdd = func(*endpoint.Spec) error { return types.NewError(types.ErrInvalidNetNS, "gone", "") }
+	n.dp.hook(&n.dp.onAdd, func(*endpoint.Spec) error { return types.NewError(types.ErrInvalidNetNS, "gone", "") })
 	_, err = n.ask(request(protocol.Add, "c2"))
 	wantError(t, err, types.ErrInvalidNetNS, "gone", "")
 }
 
 func TestFailedUndoIsTriedAgain(t *testing.T) {
 	n := open(t, config(t), &fakeDatapath{})
-	n.dp.onAdd = func(*endpoint.Spec) error { return errors.New("no") }
-	n.dp.onDelete = func(*endpoint.Spec) error { return errors.New("still no") }
+	n.dp.hook(&n.dp.onAdd, func(*endpoint.Spec) error { return errors.New("no") })
+	n.dp.hook(&n.dp.onDelete, func(*endpoint.Spec) error { return errors.New("still no") })
 	n.serve()
 	_, err := n.ask(request(protocol.Add, "c1"))
 	wantError(t, err, protocol.CodeDatapath, "no", "")
@@ -221,7 +222,7 @@ func TestFailedUndoIsTriedAgain(t *testing.T) {
 	}
 	_, err = n.ask(request(protocol.Del, "c1"))
 	wantError(t, err, protocol.CodeDatapath, "still no", "")
-	n.dp.onDelete = nil
+	n.dp.hook(&n.dp.onDelete, nil)
 	if left, err := n.sweep(t.Context(), n.dp); err != nil || len(left) != 0 {
 		t.Errorf("sweep: %v %v", left, err)
 	}
@@ -230,19 +231,21 @@ func TestFailedUndoIsTriedAgain(t *testing.T) {
 
 func TestReadiness(t *testing.T) {
 	cfg := config(t)
-	var state error
-	cfg.Ready = func() error { return state }
+	var state atomic.Pointer[error]
+	ready := func(err error) { state.Store(&err) }
+	cfg.Ready = func() error { return *state.Load() }
+	ready(nil)
 	n := start(t, cfg)
 	if _, err := n.ask(request(protocol.Status, "")); err != nil {
 		t.Errorf("status: %v", err)
 	}
-	state = errors.New("services have not synced")
+	ready(errors.New("services have not synced"))
 	_, err := n.ask(request(protocol.Status, ""))
 	wantError(t, err, types.ErrPluginNotAvailable, "services have not synced", "log")
 	_, err = n.ask(request(protocol.Add, "c1"))
 	wantError(t, err, types.ErrTryAgainLater, "services have not synced", "log")
 	n.mustDel("c1")
-	state = types.NewError(types.ErrLimitedConnectivity, "programs detached", "")
+	ready(types.NewError(types.ErrLimitedConnectivity, "programs detached", ""))
 	_, err = n.ask(request(protocol.Status, ""))
 	wantError(t, err, types.ErrLimitedConnectivity, "programs detached", "")
 }
@@ -257,19 +260,19 @@ func TestGC(t *testing.T) {
 	if _, err := n.ask(other); err != nil {
 		t.Fatal(err)
 	}
-	n.dp.onDelete = func(s *endpoint.Spec) error {
+	n.dp.hook(&n.dp.onDelete, func(s *endpoint.Spec) error {
 		if s.ContainerID == "stuck" {
 			return errors.New("device is busy")
 		}
 		return nil
-	}
+	})
 	gc := &protocol.Request{Version: 1, Verb: protocol.GC, Network: "waggle", Valid: []protocol.Attachment{attachment("keep")}}
 	_, err := n.ask(gc)
 	wantError(t, err, protocol.CodeDatapath, "1 attachments are left: delete stuck/eth0: device is busy", "next GC")
 	if d := cmp.Diff([]string{"keep", "other", "stuck"}, n.dp.names()); d != "" {
 		t.Errorf("left (-want +got):\n%s", d)
 	}
-	n.dp.onDelete = nil
+	n.dp.hook(&n.dp.onDelete, nil)
 	if _, err := n.ask(gc); err != nil {
 		t.Errorf("second GC: %v", err)
 	}
@@ -305,7 +308,7 @@ func TestCheck(t *testing.T) {
 	wantError(t, check(func(r *types100.Result) { r.Interfaces[1].Mac = "02:00:00:00:00:01" }), protocol.CodeMismatch, "eth0 has the address 02:00:00:00:00:01", "DEL")
 	wantError(t, check(func(r *types100.Result) { r.Interfaces[1].Name = "eth9" }), protocol.CodeMismatch, "interface eth0 is not in it", "DEL")
 
-	n.dp.onCheck = func(*endpoint.Spec) error { return errors.New("route ::/0 is missing") }
+	n.dp.hook(&n.dp.onCheck, func(*endpoint.Spec) error { return errors.New("route ::/0 is missing") })
 	wantError(t, check(nil), protocol.CodeMismatch, "route ::/0 is missing", "")
 	_, err := n.ask(request(protocol.Check, "unknown"))
 	wantError(t, err, types.ErrUnknownContainer, "no such attachment", "")
@@ -329,14 +332,15 @@ func TestChangedPodCIDR(t *testing.T) {
 		}
 	}
 	n.mustDel("old")
-	*n.now += time.Hour
+	n.pass(time.Hour)
 	_, err := n.ask(request(protocol.Add, "c9"))
 	wantError(t, err, protocol.CodeExhausted, "10.9.0.0/29", "")
 	n.stop()
+
+	cfg.RestTime = -1 // rested, and outside: nothing to remember
 	n = open(t, cfg, n.dp)
-	*n.now += 2 * time.Hour
-	if _, released, _ := n.state.store.Load(); len(released) != 1 {
-		t.Logf("released: %v", released)
+	if _, released, err := n.state.store.Load(); err != nil || len(released) != 0 {
+		t.Errorf("released: %v %v", released, err)
 	}
 }
 

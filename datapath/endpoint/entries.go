@@ -53,30 +53,19 @@ func (m *Manager) clearMaps(s *Spec) error {
 	for _, a := range s.Addresses {
 		errs = append(errs, m.maps.Endpoints.Delete(maps.AddrFrom(a)))
 	}
-	marks, err := m.maps.Marks.Get(s.ID)
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	if marks&maps.MarkNAT != 0 {
-		errs = append(errs, m.purgeFlows(s.ID))
-	}
-	if marks != 0 {
-		errs = append(errs, m.maps.Marks.Set(s.ID, 0))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, m.clearMarks(s.ID))...)
 }
 
-func (m *Manager) purgeFlows(id uint32) error {
-	var stale []maps.CTKey
-	walk, walkErr := m.maps.Conntrack.All()
-	for k := range walk {
-		if uint32(k.Endpoint) == id {
-			stale = append(stale, k)
-		}
+// clearMarks forgets what an endpoint's flows have left. It is called when an
+// endpoint goes, and again when its number has a new holder: a program that was
+// under way when the entries went may have written something since.
+func (m *Manager) clearMarks(id uint32) error {
+	marks, err := m.maps.Marks.Get(id)
+	if err != nil || marks == 0 {
+		return err
 	}
-	errs := []error{walkErr()}
-	for _, k := range stale {
-		errs = append(errs, m.maps.Conntrack.Delete(k))
+	if err := m.maps.PurgeFlows(id); err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	return m.maps.Marks.Set(id, 0)
 }

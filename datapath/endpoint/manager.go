@@ -66,6 +66,9 @@ func (m *Manager) Add(ctx context.Context, s *Spec, netns *os.File) (err error) 
 			err = errors.Join(err, m.Delete(context.WithoutCancel(ctx), s))
 		}
 	}()
+	if err := m.clearMarks(s.ID); err != nil {
+		return err
+	}
 	index, err := createVeth(s, netns)
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func (m *Manager) Check(_ context.Context, s *Spec, netns *os.File) error {
 func (m *Manager) Restore(specs []Spec) error {
 	var errs []error
 	wanted := make(map[maps.Addr]maps.Endpoint)
-	devices := make(map[string]bool)
+	restored := 0
 	for i := range specs {
 		s := &specs[i]
 		index, err := hostIndex(s)
@@ -146,15 +149,20 @@ func (m *Manager) Restore(specs []Spec) error {
 			errs = append(errs, fmt.Errorf("restore endpoint %d of %s/%s: %w", s.ID, s.PodNamespace, s.PodName, err))
 			continue
 		}
-		devices[s.HostIfName] = true
+		restored++
 		stdmaps.Copy(wanted, entries(s, index))
 		if err := m.repair(s, index); err != nil {
 			errs = append(errs, fmt.Errorf("restore endpoint %d of %s/%s: %w", s.ID, s.PodNamespace, s.PodName, err))
 		}
 	}
 	diff, err := maps.Reconcile(m.maps.Endpoints, wanted)
-	m.log.Info("endpoints restored", "endpoints", len(devices), "updated", diff.Updated, "deleted", diff.Deleted)
-	errs = append(errs, err, m.programs.Sweep(func(d string) bool { return devices[d] }))
+	m.log.Info("endpoints restored", "endpoints", restored, "updated", diff.Updated, "deleted", diff.Deleted)
+	// Only pins of devices that are gone: without its programs, a device that we
+	// could not make sense of would let anything through.
+	errs = append(errs, err, m.programs.Sweep(func(d string) bool {
+		_, err := netlink.LinkByName(d)
+		return !isNotFound(err)
+	}))
 	return errors.Join(errs...)
 }
 

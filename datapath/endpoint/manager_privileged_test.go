@@ -88,9 +88,9 @@ func fixture(t *testing.T) (*Manager, *parts, *os.File) {
 	t.Helper()
 	p := &parts{attached: make(map[string]int), routed: make(map[int][]netip.Addr)}
 	set := &maps.Set{
-		Endpoints: &maps.Fake[maps.Addr, maps.Endpoint]{Fail: p.step},
-		Marks:     &maps.FakeArray[uint32]{Values: make([]uint32, MaxID+1)},
-		Conntrack: &maps.Fake[maps.CTKey, maps.CTEntry]{},
+		Endpoints:  &maps.Fake[maps.Addr, maps.Endpoint]{Fail: p.step},
+		Marks:      &maps.FakeArray[uint32]{Values: make([]uint32, MaxID+1)},
+		PurgeFlows: func(uint32) error { return nil },
 	}
 	return New(p, p, set, slog.New(slog.DiscardHandler)), p, podNetNS(t)
 }

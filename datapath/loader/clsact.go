@@ -61,24 +61,46 @@ func attachClsact(h hook, d device) error {
 	return nil
 }
 
-func checkClsact(h hook, d device) error {
+// detachClsact removes our filter, where it is. The queueing discipline stays.
+func detachClsact(h hook, d device) error {
+	f, _, err := findFilter(h, d)
+	if err != nil || f == nil {
+		return err
+	}
+	if err := netlink.FilterDel(f); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("delete filter: %w", err)
+	}
+	return nil
+}
+
+// findFilter returns our filter and its place among all; nil if it is not there.
+func findFilter(h hook, d device) (netlink.Filter, int, error) {
 	lnk, err := netlink.LinkByIndex(d.index)
 	if err != nil {
-		return fmt.Errorf("find device: %w", err)
+		return nil, 0, fmt.Errorf("find device: %w", err)
 	}
 	filters, err := nl.FilterList(lnk, filterParent(h))
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	for i, f := range filters {
 		bf, ok := f.(*netlink.BpfFilter)
-		if !ok || bf.Name != h.program || bf.Attrs().Handle != filterHandle {
-			continue
+		if ok && bf.Name == h.program && bf.Attrs().Handle == filterHandle {
+			return f, i, nil
 		}
-		if i > 0 {
-			return fmt.Errorf("%w: another filter runs before it", ErrNotAttached)
-		}
-		return nil
 	}
-	return fmt.Errorf("%w: no filter of that name", ErrNotAttached)
+	return nil, 0, nil
+}
+
+func checkClsact(h hook, d device) error {
+	f, place, err := findFilter(h, d)
+	switch {
+	case err != nil:
+		return err
+	case f == nil:
+		return fmt.Errorf("%w: no filter of that name", ErrNotAttached)
+	case place > 0:
+		return fmt.Errorf("%w: another filter runs before it", ErrNotAttached)
+	}
+	return nil
 }

@@ -52,7 +52,11 @@ func (l *Loader) AttachPod(name string, index int) error {
 
 func (l *Loader) attach(h hook, d device) error {
 	if l.mode == TCX {
-		return l.attachTCX(h, d)
+		if err := l.attachTCX(h, d); err != nil {
+			return err
+		}
+		// A daemon that was told tc before has left a filter.
+		return detachClsact(h, d)
 	}
 	if err := attachClsact(h, d); err != nil {
 		return err

@@ -87,7 +87,7 @@ func Open(cfg Config, log *slog.Logger) (_ *Loader, err error) {
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if l.set, err = dmaps.NewSet(&l.pod.PodMaps); err != nil {
+	if l.set, err = dmaps.NewSet(&l.pod.PodMaps, &l.pod.PodPrograms); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil

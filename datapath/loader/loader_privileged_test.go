@@ -181,6 +181,28 @@ func TestSwitchFromTCXToClsact(t *testing.T) {
 	})
 }
 
+// And back: the filter of before does not run behind the link.
+func TestSwitchFromClsactToTCX(t *testing.T) {
+	cfg, index := sandbox(t)
+	cfg.Mode = TC
+	if err := open(t, cfg).AttachPod("wagtest0", index); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Mode = TCX
+	l := open(t, cfg)
+	if err := l.AttachPod("wagtest0", index); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CheckPod("wagtest0", index); err != nil {
+		t.Error(err)
+	}
+	for _, h := range l.podHooks() {
+		if f, _, err := findFilter(h, device{"wagtest0", index}); f != nil || err != nil {
+			t.Errorf("%s is still a filter: %v, %v", h.program, f, err)
+		}
+	}
+}
+
 // Somebody puts a program ahead of ours, which would turn policy off: it is
 // seen, and ours goes to the head again. Theirs is left alone.
 func TestOvertaken(t *testing.T) {

@@ -43,8 +43,8 @@ func Probe() []Feature {
 			helper(ebpf.SchedCLS, asm.FnRedirectPeer)},
 		{"MTU check", "oversized packets are answered: needs Linux 5.12", true,
 			helper(ebpf.SchedCLS, asm.FnCheckMtu)},
-		{"timers", "flows expire while the daemon is away: needs Linux 5.15", true,
-			helper(ebpf.SchedCLS, asm.FnTimerInit)},
+		{"map walk", "a full flow table sweeps itself: needs Linux 5.13", true,
+			helper(ebpf.SchedCLS, asm.FnForEachMapElem)},
 		{"tcx", "without it (before Linux 6.6) programs are attached through clsact, where another program may cut in unseen", false,
 			haveTCX},
 	}

@@ -22,7 +22,8 @@ type Program struct {
 	Verified uint32
 }
 
-// Programs returns what is attached: from the pins, not from memory.
+// Programs returns what is attached: what the pinned links carry, and with
+// clsact, which has none, what this daemon has attached.
 func (l *Loader) Programs() []Program {
 	var out []Program
 	for _, h := range l.podHooks() {
@@ -58,10 +59,18 @@ func (l *Loader) onDevices(h hook, p Program) []Program {
 	}
 	var out []Program
 	for _, e := range entries {
-		if device, ok := strings.CutPrefix(e.Name(), h.program+"_"); ok {
-			p.Target = device
-			out = append(out, p)
+		device, ok := strings.CutPrefix(e.Name(), h.program+"_")
+		if !ok {
+			continue
 		}
+		p.Target = device
+		if lnk, err := loadLink(l.pin(h, device)); err == nil && lnk != nil {
+			if info, err := lnk.Info(); err == nil {
+				p.ID = uint32(info.Program)
+			}
+			lnk.Close()
+		}
+		out = append(out, p)
 	}
 	if len(out) == 0 {
 		return []Program{p}
@@ -119,7 +128,8 @@ func fill(m *ebpf.Map) int {
 	}
 	n := 0
 	key := make([]byte, m.KeySize())
-	for err := m.NextKey(nil, key); err == nil && n <= int(m.MaxEntries()); err = m.NextKey(key, key) {
+	// The walk starts anew where its key was deleted meanwhile: an estimate.
+	for err := m.NextKey(nil, key); err == nil && n < int(m.MaxEntries()); err = m.NextKey(key, key) {
 		n++
 	}
 	return n

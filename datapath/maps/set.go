@@ -18,15 +18,18 @@ type Set struct {
 	Frontends Table[FrontendKey, Frontend]
 	Slots     Array[uint32]
 	Backends  Array[Backend]
-	Conntrack Table[CTKey, CTEntry]
 	Counters  *ebpf.Map
+	// PurgeFlows forgets every flow of an endpoint. SweepFlows removes those that
+	// have expired: programs take them for absent, but they take room.
+	PurgeFlows func(endpoint uint32) error
+	SweepFlows func() error
 	// Grace returns when every program run that was under way has ended: what
 	// was unlinked before is then read by nobody.
 	Grace func() error
 }
 
 // NewSet wraps the maps that the pod programs were loaded with.
-func NewSet(m *bpf.PodMaps) (*Set, error) {
+func NewSet(m *bpf.PodMaps, p *bpf.PodPrograms) (*Set, error) {
 	grace, err := newGrace()
 	if err != nil {
 		return nil, err
@@ -37,13 +40,30 @@ func NewSet(m *bpf.PodMaps) (*Set, error) {
 		Marks: NewKernelArray[uint32](bpf.PodMapWagEpMarks1, m.WagEpMarks1),
 		Frontends: NewKernel[FrontendKey, Frontend](bpf.PodMapWagFrontends1, m.WagFrontends1,
 			"raise maps.frontends"),
-		Slots:    NewKernelArray[uint32](bpf.PodMapWagSlots1, m.WagSlots1),
-		Backends: NewKernelArray[Backend](bpf.PodMapWagBackends1, m.WagBackends1),
-		Conntrack: NewKernel[CTKey, CTEntry](bpf.PodMapWagConntrack1, m.WagConntrack1,
-			"raise maps.conntrack"),
-		Counters: m.WagCounters1,
-		Grace:    grace.wait,
+		Slots:      NewKernelArray[uint32](bpf.PodMapWagSlots1, m.WagSlots1),
+		Backends:   NewKernelArray[Backend](bpf.PodMapWagBackends1, m.WagBackends1),
+		Counters:   m.WagCounters1,
+		PurgeFlows: func(endpoint uint32) error { return onFlows(p.PurgeFlows, endpoint) },
+		SweepFlows: func() error { return onFlows(p.SweepFlows, 0) },
+		Grace:      grace.wait,
 	}, nil
+}
+
+// mark is the first fields of struct __sk_buff, up to the one that says which
+// endpoint is meant.
+type mark struct {
+	_    [2]uint32
+	Mark uint32
+}
+
+// onFlows runs a program on the least that the kernel takes for a packet.
+func onFlows(p *ebpf.Program, endpoint uint32) error {
+	const ethernetHeader = 14
+	_, err := p.Run(&ebpf.RunOptions{Data: make([]byte, ethernetHeader), Context: mark{Mark: endpoint}})
+	if err != nil {
+		return fmt.Errorf("run %s: %w", p, err)
+	}
+	return nil
 }
 
 // grace waits for program runs to end. Updating a map of maps does that in the

@@ -28,11 +28,18 @@ type (
 
 // Marks that the programs set on endpoints; see bpf/lib/endpoint.h.
 const (
-	MarkNAT = uint32(bpf.PodEpMarkEP_NAT)
+	MarkNAT   = uint32(bpf.PodEpMarkEP_NAT)
+	MarkStack = uint32(bpf.PodEpMarkEP_STACK)
 )
 
 // BackendReady is the flag of a backend that takes traffic.
 const BackendReady = uint8(bpf.PodBackendFlagBACKEND_READY)
+
+// FrontendCheck says in a frontend's value which frontend it is of; programs
+// compare it with their key. See frontend_lookup() in bpf/lib/service.h.
+func FrontendCheck(k FrontendKey) uint32 {
+	return k.Addr.W[0] ^ k.Addr.W[1] ^ k.Addr.W[2] ^ k.Addr.W[3] ^ (uint32(k.Port)<<16 | uint32(k.L4Proto))
+}
 
 // AddrFrom converts an address to the kernel's form, IPv4 v4-mapped.
 func AddrFrom(a netip.Addr) Addr {

@@ -118,7 +118,7 @@ func (m *Manager) program(touched map[Address]struct{}) error {
 			err = errors.Join(m.collect(), m.programOne(a))
 		}
 		if err != nil {
-			err = fmt.Errorf("program frontend %s: %w", a, err)
+			err = errors.Join(fmt.Errorf("program frontend %s: %w", a, err), m.shrink(a))
 			m.failed[a] = err
 			errs = append(errs, err)
 			continue
@@ -126,6 +126,31 @@ func (m *Manager) program(touched map[Address]struct{}) error {
 		delete(m.failed, a)
 	}
 	return errors.Join(append(errs, m.collect())...)
+}
+
+// shrink is for an address whose new backends do not fit: at least the ones that
+// are gone must not be led to any more.
+func (m *Manager) shrink(a Address) error {
+	old, existed := m.programmed[a]
+	fe, _, wanted := m.owner(a)
+	if !existed || !wanted {
+		return nil
+	}
+	left := fe
+	left.Backends = nil
+	for _, b := range fe.Backends {
+		if id, ok := m.numbers.ids[b]; ok && slices.Contains(old.backends, id) {
+			left.Backends = append(left.Backends, b)
+		}
+	}
+	if err := m.link(left); err == nil {
+		return nil
+	}
+	left.Backends = nil // needs no room
+	if err := m.link(left); err != nil {
+		return fmt.Errorf("shrink frontend %s: %w", a, err)
+	}
+	return nil
 }
 
 func isFull(err error) bool {
@@ -180,12 +205,14 @@ func (m *Manager) link(fe Frontend) (err error) {
 		}
 		r.extent = extent{first, n}
 	}
-	m.generation++
+	if m.generation++; m.generation == 0 {
+		m.generation = 1 // 0 is what a reader takes for a torn value
+	}
 	r.generation = m.generation
 	if err := m.set.Slots.SetAll(r.first, r.backends); err != nil {
 		return err
 	}
-	if err := m.set.Frontends.Update(fe.frontendKey(), r.value()); err != nil {
+	if err := m.set.Frontends.Update(fe.frontendKey(), r.value(fe.Address)); err != nil {
 		return err
 	}
 	m.programmed[fe.Address] = r
@@ -195,8 +222,11 @@ func (m *Manager) link(fe Frontend) (err error) {
 	return nil
 }
 
-func (r region) value() dmaps.Frontend {
-	return dmaps.Frontend{Offset: r.first, Count: r.count, Generation: r.generation}
+func (r region) value(a Address) dmaps.Frontend {
+	return dmaps.Frontend{
+		Offset: r.first, Count: r.count, Generation: r.generation,
+		Check: dmaps.FrontendCheck(a.frontendKey()),
+	}
 }
 
 // leadsTo says whether a region's slots are these backends, in any order.

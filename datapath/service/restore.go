@@ -74,7 +74,7 @@ func (m *Manager) Repair() (drift []error, err error) {
 	}
 	wanted := make(map[dmaps.FrontendKey]dmaps.Frontend, len(m.programmed))
 	for a, r := range m.programmed {
-		wanted[a.frontendKey()] = r.value()
+		wanted[a.frontendKey()] = r.value(a)
 	}
 	diff, err := dmaps.Reconcile(m.set.Frontends, wanted)
 	errs := []error{err}

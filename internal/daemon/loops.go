@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waggle-net/waggle/datapath/endpoint"
 	"github.com/waggle-net/waggle/internal/status"
 )
 
@@ -62,6 +63,7 @@ func (d *Daemon) mend(ctx context.Context) {
 		d.problems.set("service", err, "see the message; it is tried again every 30 seconds")
 	}
 	d.mendEndpoints()
+	d.problems.set("flows", d.loader.Maps().SweepFlows(), "expired flows stay in the table until it is full")
 	if err := d.loader.CheckSockets(); err != nil {
 		d.log.Warn("repairing", "part", "socket", "found", err)
 		d.problems.set("socket", d.loader.AttachSockets(), "services do not work at the socket; per packet they do")
@@ -70,15 +72,15 @@ func (d *Daemon) mend(ctx context.Context) {
 
 func (d *Daemon) mendEndpoints() {
 	var errs []error
-	for _, s := range d.cni.Endpoints() {
-		found, err := d.endpoints.Repair(&s)
+	d.cni.EachReady(func(s *endpoint.Spec) {
+		found, err := d.endpoints.Repair(s)
 		if found != nil {
 			d.log.Warn("repaired", "part", "endpoint", "pod", s.PodNamespace+"/"+s.PodName, "device", s.HostIfName, "found", found)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %d of %s/%s: %w", s.ID, s.PodNamespace, s.PodName, err))
 		}
-	}
+	})
 	d.problems.set("endpoint", errors.Join(errs...), "delete the pod if its device is gone")
 }
 

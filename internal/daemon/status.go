@@ -23,15 +23,16 @@ func (d *Daemon) Status(context.Context) (*status.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	infos := d.loader.MapInfos()
 	return &status.Status{
 		Version:   version.String(),
 		NodeName:  d.cfg.NodeName,
 		Started:   d.started,
 		Ready:     d.ready() == nil,
-		Problems:  d.listProblems(),
+		Problems:  d.listProblems(infos),
 		Features:  features(),
 		Programs:  d.programs(),
-		Maps:      d.maps(),
+		Maps:      listMaps(infos),
 		Endpoints: d.listEndpoints(),
 		Services:  d.listServices(),
 		Counters:  counters,
@@ -56,9 +57,9 @@ func (d *Daemon) programs() []status.Program {
 	return out
 }
 
-func (d *Daemon) maps() []status.Map {
+func listMaps(infos []loader.MapInfo) []status.Map {
 	var out []status.Map
-	for _, m := range d.loader.MapInfos() {
+	for _, m := range infos {
 		out = append(out, status.Map{
 			Name: m.Name, Type: m.Type, Entries: uint32(max(m.Entries, 0)), MaxEntries: m.MaxEntries,
 			Bytes: m.Bytes, Flag: m.Flag,
@@ -90,9 +91,12 @@ func (d *Daemon) marks(id uint32) (out []string) {
 	if err != nil {
 		return []string{"unknown"}
 	}
-	if v&dmaps.MarkNAT != 0 {
-		out = append(out, "NAT")
+	for mark, name := range map[uint32]string{dmaps.MarkNAT: "NAT", dmaps.MarkStack: "STACK"} {
+		if v&mark != 0 {
+			out = append(out, name)
+		}
 	}
+	slices.Sort(out)
 	return out
 }
 
@@ -121,7 +125,7 @@ func (d *Daemon) counters() ([]status.Counter, error) {
 }
 
 // listProblems gathers what every part has to say.
-func (d *Daemon) listProblems() []status.Problem {
+func (d *Daemon) listProblems(infos []loader.MapInfo) []status.Problem {
 	var out []status.Problem
 	d.problems.mu.Lock()
 	for _, part := range slices.Sorted(maps.Keys(d.problems.byPart)) {
@@ -140,14 +144,14 @@ func (d *Daemon) listProblems() []status.Problem {
 	for _, err := range d.services.Problems() {
 		out = append(out, status.Problem{Component: "service", Message: err.Error()})
 	}
-	return append(out, d.fullMaps()...)
+	return append(out, fullMaps(infos)...)
 }
 
 // fullMaps warns while there is still room.
-func (d *Daemon) fullMaps() []status.Problem {
+func fullMaps(infos []loader.MapInfo) []status.Problem {
 	const percent = 90
 	var out []status.Problem
-	for _, m := range d.loader.MapInfos() {
+	for _, m := range infos {
 		if m.Flag == "" || m.Entries < 0 || uint64(m.Entries)*100 < uint64(m.MaxEntries)*percent {
 			continue
 		}

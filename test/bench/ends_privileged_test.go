@@ -108,6 +108,14 @@ func serveAll(b *testing.B, paths []path, cpu int) (stop func()) {
 	}
 }
 
+func measure(b *testing.B, p path, mode string, to netip.AddrPort, workers int) load {
+	b.Helper()
+	if p.before != nil {
+		defer p.before()()
+	}
+	return runClient(b, p, mode, to, workers)
+}
+
 func runClient(b *testing.B, p path, mode string, to netip.AddrPort, workers int) load {
 	b.Helper()
 	cmd := p.client(b.Context(), generatorArgs(b, mode, to, clientCPU, workers, *slice)...)

@@ -6,6 +6,7 @@ package bench
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math"
 	"os"
@@ -29,12 +30,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
+var attach = flag.String("bench.attach", "auto", "how the daemon attaches programs to devices: auto, tcx or tc")
+
 // node brings up a lab of one node with a daemon. Released addresses are given
 // out again at once: a benchmark adds more pods than a node has addresses.
 func node(b *testing.B) *lab.Host {
 	b.Helper()
 	h := lab.ForTest(b, lab.Topology{Racks: []int{1}}).Host("node1")
-	if _, err := h.StartWaggled(b.Context(), "ipam: {restTime: 0s}"); err != nil {
+	if _, err := h.StartWaggled(b.Context(), "ipam: {restTime: 0s}", "attach: "+*attach); err != nil {
 		b.Fatal(err)
 	}
 	return h

@@ -7,7 +7,6 @@ package bench
 import (
 	"context"
 	"flag"
-	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -19,7 +18,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("bench.rounds", 15, "how often each path is measured")
+	rounds = flag.Int("bench.rounds", 11, "how often each path is measured")
 	slice  = flag.Duration("bench.slice", 200*time.Millisecond, "how long each path is measured in a round")
 )
 
@@ -36,6 +35,7 @@ var measures = []struct {
 	scale      float64 // of the generator's count
 }{
 	{"stream", "stream", 1, otherCPU, "Gbit/s", 8e-9},
+	{"stream-one-cpu", "stream", 1, clientCPU, "Gbit/s", 8e-9},
 	{"rr", "rr", 1, otherCPU, "tx/s", 1},
 	{"rr-one-cpu", "rr", 1, clientCPU, "tx/s", 1},
 	{"crr", "crr", 1, otherCPU, "conn/s", 1},
@@ -51,7 +51,8 @@ type path struct {
 	client func(ctx context.Context, args ...string) *exec.Cmd
 	server func(ctx context.Context, args ...string) *exec.Cmd
 	netns  []string
-	addrs  []netip.Addr // IPv4, IPv6
+	addrs  []netip.Addr         // IPv4, IPv6
+	before func() (undo func()) // what differs while it is measured; optional
 }
 
 // BenchmarkPath compares the ways between two pods of a node with two namespaces
@@ -70,7 +71,7 @@ func BenchmarkPath(b *testing.B) {
 						for j := range paths { // another first in each round
 							k := (r + j) % len(paths)
 							to := netip.AddrPortFrom(paths[k].addrs[i], port(m.mode))
-							loads[k] = append(loads[k], runClient(b, paths[k], m.mode, to, m.workers))
+							loads[k] = append(loads[k], measure(b, paths[k], m.mode, to, m.workers))
 						}
 					}
 					for k, p := range paths {
@@ -102,11 +103,13 @@ func newPaths(b *testing.B, h *lab.Host) []path {
 	// a port that was used through a service and then directly is one and the
 	// same, with time stamps that may go back (RFC 7323, 5.2: SYNs are dropped).
 	outside := outOfCgroup(pods[2].NetNS)
+	redirect := func() func() { return redirectOnly(b, h, [2]*lab.Pod(pods[:2])) }
 	paths := []path{
-		{"bare", outOfCgroup(p.netns[0]), outOfCgroup(p.netns[1]), p.netns[:], p.addrs[1]},
-		{"pod", inCgroup(pods[0]), server, inPods, pods[1].IPs},
-		{"service", inCgroup(pods[0]), server, inPods, service},
-		{"service-per-packet", outside, server, []string{pods[2].NetNS, pods[1].NetNS}, service},
+		{"bare", outOfCgroup(p.netns[0]), outOfCgroup(p.netns[1]), p.netns[:], p.addrs[1], nil},
+		{"pod", inCgroup(pods[0]), server, inPods, pods[1].IPs, nil},
+		{"redirect-only", inCgroup(pods[0]), server, inPods, pods[1].IPs, redirect},
+		{"service", inCgroup(pods[0]), server, inPods, service, nil},
+		{"service-per-packet", outside, server, []string{pods[2].NetNS, pods[1].NetNS}, service, nil},
 	}
 	want := device(b, p.netns[0])
 	for _, p := range paths {

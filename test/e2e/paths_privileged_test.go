@@ -189,6 +189,46 @@ func TestServices(t *testing.T) {
 	})
 }
 
+// TestNodePortByOthers: something else on the node (portmap, docker) translates
+// a port of the node to a pod. Another pod of the node uses it: the packets of
+// both directions must pass the stack, where the translation is.
+func TestNodePortByOthers(t *testing.T) {
+	l := nodes(t, lab.Topology{Racks: []int{1}})
+	n1 := l.Host("node1")
+	a, b := addPod(t, n1, "a"), addPod(t, n1, "b")
+	serve(t, onPod{b})
+	ruleset := fmt.Sprintf(`table inet portmap {
+	chain prerouting {
+		type nat hook prerouting priority dstnat;
+		meta l4proto { tcp, udp } th dport 9000 dnat ip to %s:%d
+		meta l4proto { tcp, udp } th dport 9000 dnat ip6 to [%s]:%d
+	}
+}`, b.Addr(true), port, b.Addr(false), port)
+	cmd := n1.Command(t.Context(), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(ruleset)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, ip := range n1.Addrs() {
+		for _, mode := range []string{"tcp", "udp", "sendto"} {
+			got := asks(t, onPod{a}, mode, at(ip, 9000))
+			if got.Error != "" || got.From != at(ip, 9000) || host(got.Caller) != ofFamily(a.IPs, ip) {
+				t.Errorf("%s to %s: answer from %s, caller seen as %s, error %q", mode, at(ip, 9000), got.From, got.Caller, got.Error)
+			}
+		}
+	}
+	// What the two say to each other directly still skips the stack.
+	for _, ip := range b.IPs {
+		before := counter(t, n1, "from_pod/to_stack")
+		if got := asks(t, onPod{a}, "tcp", at(ip, port)); got.Error != "" {
+			t.Errorf("directly: %s", got.Error)
+		}
+		if after := counter(t, n1, "from_pod/to_stack"); after != before {
+			t.Errorf("%d packets of a direct connection went through the stack", after-before)
+		}
+	}
+}
+
 // TestSpoofing: a pod cannot send with another's address.
 func TestSpoofing(t *testing.T) {
 	l := nodes(t, lab.Topology{Racks: []int{1}})

@@ -111,7 +111,7 @@ func rank(unit string) string {
 		return "4"
 	case unit == "max-ms":
 		return "3"
-	case strings.HasPrefix(unit, "p"):
+	case strings.HasPrefix(unit, "p50"), strings.HasPrefix(unit, "p99"):
 		return "2" + unit
 	}
 	return "0" + unit
