@@ -31,7 +31,10 @@ var ErrGone = errors.New("device is gone")
 
 // Programs attaches the pod programs to devices; the loader does.
 type Programs interface {
+	// AttachNewPod is quick, AttachPod lasts; Settled says whether the latter was.
+	AttachNewPod(device string, index int) error
 	AttachPod(device string, index int) error
+	Settled(device string, index int) bool
 	DetachPod(device string) error
 	CheckPod(device string, index int) error
 	Sweep(keep func(device string) bool) error
@@ -51,11 +54,12 @@ type Manager struct {
 	router   Router
 	maps     *maps.Set
 	log      *slog.Logger
+	added    chan struct{}
 }
 
 // New returns a Manager that builds with the given parts, all required.
 func New(p Programs, r Router, m *maps.Set, log *slog.Logger) *Manager {
-	return &Manager{programs: p, router: r, maps: m, log: log}
+	return &Manager{programs: p, router: r, maps: m, log: log, added: make(chan struct{}, 1)}
 }
 
 // Add builds the endpoint with its pod side in netns, and returns when the
@@ -76,14 +80,24 @@ func (m *Manager) Add(ctx context.Context, s *Spec, netns *os.File) (err error) 
 	if err := configureHost(s); err != nil {
 		return err
 	}
-	if err := m.programs.AttachPod(s.HostIfName, index); err != nil {
+	if err := m.programs.AttachNewPod(s.HostIfName, index); err != nil {
 		return err
 	}
 	if err := configurePod(s, netns); err != nil {
 		return fmt.Errorf("configure %s in pod: %w", s.IfName, err)
 	}
-	return m.publish(s, index)
+	if err := m.publish(s, index); err != nil {
+		return err
+	}
+	select {
+	case m.added <- struct{}{}:
+	default: // known already
+	}
+	return nil
 }
+
+// Added receives after an endpoint was added, whose programs are to be settled.
+func (m *Manager) Added() <-chan struct{} { return m.added }
 
 // publish makes a device with attached programs part of the datapath.
 func (m *Manager) publish(s *Spec, index int) error {
@@ -181,6 +195,16 @@ func (m *Manager) Repair(s *Spec) (found error, err error) {
 		return nil, nil
 	}
 	return found, errors.Join(m.writeMaps(s, index), m.programs.AttachPod(s.HostIfName, index))
+}
+
+// Settle attaches the programs of a new endpoint to stay. Where they are, it
+// does nothing.
+func (m *Manager) Settle(s *Spec) error {
+	index, err := hostIndex(s)
+	if err != nil || m.programs.Settled(s.HostIfName, index) {
+		return err
+	}
+	return m.programs.AttachPod(s.HostIfName, index)
 }
 
 func (m *Manager) repair(s *Spec, index int) error {

@@ -48,6 +48,10 @@ func (p *parts) AttachPod(device string, index int) error {
 	return nil
 }
 
+func (p *parts) AttachNewPod(device string, index int) error { return p.AttachPod(device, index) }
+
+func (p *parts) Settled(string, int) bool { return true }
+
 func (p *parts) DetachPod(device string) error { delete(p.attached, device); return nil }
 
 func (p *parts) CheckPod(device string, index int) error {

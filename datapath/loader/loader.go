@@ -175,8 +175,9 @@ func (l *Loader) explain(object string, err error) error {
 	if missing := Missing(Probe()); len(missing) > 0 {
 		return fmt.Errorf("load %s programs: %w: %s: %w", object, ErrKernelTooOld, missing[0].Detail, err)
 	}
-	if _, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-		return fmt.Errorf("load %s programs: the kernel's verifier refuses them, which is a defect of waggle: please report it with uname -r: %+v", object, err)
+	if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+		l.log.Error("the verifier's whole log", "programs", object, "log", fmt.Sprintf("%+v", ve))
+		return fmt.Errorf("load %s programs: the kernel's verifier refuses them, which is a defect of waggle: please report it with uname -r: %w", object, err)
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("load %s programs: %w: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", object, err)

@@ -181,6 +181,41 @@ func TestSwitchFromTCXToClsact(t *testing.T) {
 	})
 }
 
+// A new device is served at once by filters, and later by links alone.
+func TestAttachNewPod(t *testing.T) {
+	for _, mode := range []Mode{TCX, TC} {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg, index := sandbox(t)
+			cfg.Mode = mode
+			l := open(t, cfg)
+			if err := l.AttachNewPod("wagtest0", index); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.CheckPod("wagtest0", index); err != nil {
+				t.Errorf("check of the new device: %v", err)
+			}
+			if got, want := l.Settled("wagtest0", index), mode == TC; got != want {
+				t.Errorf("settled is %v, want %v", got, want)
+			}
+			if err := l.AttachPod("wagtest0", index); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.CheckPod("wagtest0", index); err != nil {
+				t.Errorf("check of the settled device: %v", err)
+			}
+			if !l.Settled("wagtest0", index) {
+				t.Error("the device is not settled")
+			}
+			for _, h := range l.podHooks() {
+				f, _, err := findFilter(h, device{"wagtest0", index})
+				if err != nil || (f != nil) != (mode == TC) {
+					t.Errorf("%s: filter %v, %v", h.program, f, err)
+				}
+			}
+		})
+	}
+}
+
 // And back: the filter of before does not run behind the link.
 func TestSwitchFromClsactToTCX(t *testing.T) {
 	cfg, index := sandbox(t)

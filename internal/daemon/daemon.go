@@ -68,6 +68,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	g.Go(func() error { return d.syncServices(ctx) })
 	g.Go(func() error { return d.cni.Serve(ctx, d.endpoints) })
 	g.Go(func() error { return status.Serve(ctx, cfg.APISocket(), d, log) })
+	g.Go(func() error { return d.settle(ctx) })
 	g.Go(func() error { return d.upkeep(ctx) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

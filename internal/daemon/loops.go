@@ -39,6 +39,49 @@ func (d *Daemon) syncServices(ctx context.Context) error {
 	}
 }
 
+// settleAfter is how long no pod may have been added before the new ones'
+// programs are settled: meanwhile the kernel's lock on network configuration is
+// for the pods that wait.
+const settleAfter = 2 * time.Second
+
+// settle attaches the programs of new endpoints to stay, one after the other,
+// whenever no pod is being added. Upkeep does the same if that never is.
+func (d *Daemon) settle(ctx context.Context) error {
+	var quiet <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.endpoints.Added():
+			quiet = time.After(settleAfter)
+		case <-quiet:
+			quiet = nil
+			if !d.settleAll() {
+				quiet = time.After(settleAfter)
+			}
+		}
+	}
+}
+
+// settleAll returns false where it was interrupted by a new pod.
+func (d *Daemon) settleAll() (done bool) {
+	done = true
+	d.cni.EachReady(func(s *endpoint.Spec) {
+		select {
+		case <-d.endpoints.Added():
+			done = false
+		default:
+		}
+		if !done {
+			return
+		}
+		if err := d.endpoints.Settle(s); err != nil {
+			d.log.Warn("settling", "pod", s.PodNamespace+"/"+s.PodName, "device", s.HostIfName, "error", err)
+		}
+	})
+	return done
+}
+
 // upkeep compares the kernel with what it should hold, and mends it.
 func (d *Daemon) upkeep(ctx context.Context) error {
 	tick := time.NewTicker(upkeepInterval)
@@ -74,6 +117,7 @@ func (d *Daemon) mendEndpoints() {
 	var errs []error
 	d.cni.EachReady(func(s *endpoint.Spec) {
 		found, err := d.endpoints.Repair(s)
+		err = errors.Join(err, d.endpoints.Settle(s))
 		if found != nil {
 			d.log.Warn("repaired", "part", "endpoint", "pod", s.PodNamespace+"/"+s.PodName, "device", s.HostIfName, "found", found)
 		}

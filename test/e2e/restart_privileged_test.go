@@ -38,6 +38,8 @@ func TestRestartUnderTraffic(t *testing.T) {
 	}
 	applyIntent(t, l, service)
 
+	// The flows start on programs that are attached in haste, and live through
+	// their settling.
 	var running []*long
 	for _, ipv4 := range []bool{true, false} {
 		for _, mode := range []string{"tcp", "udp"} {
@@ -148,18 +150,8 @@ func nothingLeft(t *testing.T, h *lab.Host, endpoints int) {
 			t.Errorf("%s: map %s has %d entries, want %d", h.Name, m.Name, m.Entries, 2*endpoints)
 		}
 	}
-	pins, err := os.ReadDir(h.BPFRoot() + "/waggle/links")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for _, p := range pins {
-		if strings.Contains(p.Name(), "_wag") {
-			n++
-		}
-	}
-	if n != 2*endpoints {
-		t.Errorf("%s has %d pinned links of pods, want %d", h.Name, n, 2*endpoints)
+	if err := eventually(t, func() error { return settled(h, endpoints) }); err != nil {
+		t.Error(err)
 	}
 	for _, family := range []string{"-4", "-6"} {
 		routes, err := h.Run(t.Context(), "ip", family, "route", "show")
@@ -170,6 +162,24 @@ func nothingLeft(t *testing.T, h *lab.Host, endpoints int) {
 			t.Errorf("%s has %d pod routes in %s, want %d:\n%s", h.Name, got, family, endpoints, routes)
 		}
 	}
+}
+
+// settled says whether the programs of that many endpoints are attached to stay.
+func settled(h *lab.Host, endpoints int) error {
+	pins, err := os.ReadDir(h.BPFRoot() + "/waggle/links")
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, p := range pins {
+		if strings.Contains(p.Name(), "_wag") {
+			n++
+		}
+	}
+	if n != 2*endpoints {
+		return fmt.Errorf("%s has %d pinned links of pods, want %d", h.Name, n, 2*endpoints)
+	}
+	return nil
 }
 
 // TestKilledWhileAdding: the daemon is killed at random moments while pods come
