@@ -34,7 +34,10 @@ func BenchmarkPrograms(b *testing.B) {
 				}
 				if w.first != nil {
 					d.service(c.svc+":80", tcp, 0, w.backend)
-					d.run(d.FromPod, w.first.bytes(b))
+					_, out := d.run(d.FromPod, w.first.bytes(b))
+					if w.reply { // to the port that the flow was given
+						w.packet.dst = w.first.leaves(b, out).src
+					}
 				}
 				d.measure(b, prog, w.packet.bytes(b), w.verdict)
 			})
@@ -48,6 +51,7 @@ type walk struct {
 	toPod   bool
 	backend string // of the service, if first is set
 	first   *flow  // starts a translated flow
+	reply   bool   // packet answers it
 	packet  flow
 	verdict int
 }
@@ -66,10 +70,10 @@ func walks(c cast) []walk {
 		{name: "from_pod/to_pod", packet: toB, verdict: redirect},
 		{name: "from_pod/to_world", packet: toW, verdict: next},
 		{name: "from_pod/to_service_established", backend: local, first: &syn, packet: toService, verdict: redirect},
-		{name: "from_pod/reply_of_service", backend: local, first: &syn, packet: fromBackend, verdict: redirect},
+		{name: "from_pod/reply_of_service", backend: local, first: &syn, reply: true, packet: fromBackend, verdict: redirect},
 		{name: "from_pod/to_remote_backend_established", backend: remote, first: &syn, packet: toService, verdict: next},
 		{name: "to_pod/plain", toPod: true, packet: fromWorld, verdict: next},
-		{name: "to_pod/reply_of_service", toPod: true, backend: remote, first: &syn, packet: fromWorld, verdict: next},
+		{name: "to_pod/reply_of_service", toPod: true, backend: remote, first: &syn, reply: true, packet: fromWorld, verdict: next},
 	}
 }
 

@@ -34,7 +34,7 @@ func from(id byte, src, dst string, proto layers.IPProtocol) flow {
 
 // leaves replaces the source port of an expected packet by the one that a
 // translated packet left from, and makes sure that it is of the range for it.
-func (f flow) leaves(t *testing.T, out []byte) flow {
+func (f flow) leaves(t testing.TB, out []byte) flow {
 	t.Helper()
 	at := 14 + 20
 	if out[12] == 0x86 {

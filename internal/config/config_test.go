@@ -199,3 +199,38 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The example that people start from is valid, and its comments tell the
+// defaults as they are.
+func TestExample(t *testing.T) {
+	const path = "../../deploy/waggled.yaml"
+	c, err := Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(b)) {
+		if key, ok := strings.CutPrefix(line, "# "); ok && strings.Contains(key, ": ") && !strings.HasPrefix(key, "nodeName") {
+			if word, _, _ := strings.Cut(key, ":"); !strings.Contains(word, " ") {
+				line = key
+			}
+		}
+		lines = append(lines, line)
+	}
+	all := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(all, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spelled, err := Load(all, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := strings.NewReplacer("null", "[]") // a list that is absent is empty
+	if diff := cmp.Diff(none.Replace(c.String()), none.Replace(spelled.String())); diff != "" {
+		t.Errorf("the comments are not the defaults (-default +comment):\n%s", diff)
+	}
+}

@@ -129,3 +129,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The example that people start from is valid.
+func TestExample(t *testing.T) {
+	b, err := os.ReadFile("../../../deploy/intent.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, services, err := Parse(b)
+	if err != nil || len(nodes) != 1 || len(services) != 1 {
+		t.Errorf("%d nodes, %d services, %v", len(nodes), len(services), err)
+	}
+}
