@@ -174,8 +174,6 @@ const (
 	PodVarBtfTypes      = "btf_types"
 	PodVarHairpinV4     = "hairpin_v4"
 	PodVarHairpinV6     = "hairpin_v6"
-	PodVarNatPortCount  = "nat_port_count"
-	PodVarNatPortFirst  = "nat_port_first"
 )
 
 // LoadPod returns the embedded CollectionSpec for Pod.
@@ -244,11 +242,9 @@ type PodMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PodVariableSpecs struct {
-	BtfTypes     *ebpf.VariableSpec `ebpf:"btf_types"`
-	HairpinV4    *ebpf.VariableSpec `ebpf:"hairpin_v4"`
-	HairpinV6    *ebpf.VariableSpec `ebpf:"hairpin_v6"`
-	NatPortCount *ebpf.VariableSpec `ebpf:"nat_port_count"`
-	NatPortFirst *ebpf.VariableSpec `ebpf:"nat_port_first"`
+	BtfTypes  *ebpf.VariableSpec `ebpf:"btf_types"`
+	HairpinV4 *ebpf.VariableSpec `ebpf:"hairpin_v4"`
+	HairpinV6 *ebpf.VariableSpec `ebpf:"hairpin_v6"`
 }
 
 // PodObjects contains all objects after they have been loaded into the kernel.
@@ -298,11 +294,9 @@ func (m *PodMaps) Close() error {
 //
 // It can be passed to LoadPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PodVariables struct {
-	BtfTypes     *ebpf.Variable `ebpf:"btf_types"`
-	HairpinV4    *ebpf.Variable `ebpf:"hairpin_v4"`
-	HairpinV6    *ebpf.Variable `ebpf:"hairpin_v6"`
-	NatPortCount *ebpf.Variable `ebpf:"nat_port_count"`
-	NatPortFirst *ebpf.Variable `ebpf:"nat_port_first"`
+	BtfTypes  *ebpf.Variable `ebpf:"btf_types"`
+	HairpinV4 *ebpf.Variable `ebpf:"hairpin_v4"`
+	HairpinV6 *ebpf.Variable `ebpf:"hairpin_v6"`
 }
 
 // PodPrograms contains all programs after they have been loaded into the kernel.

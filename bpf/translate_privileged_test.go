@@ -33,7 +33,8 @@ func from(id byte, src, dst string, proto layers.IPProtocol) flow {
 }
 
 // leaves replaces the source port of an expected packet by the one that a
-// translated packet left from, and makes sure that it is of the range for it.
+// translated packet left from, and makes sure that it is one for it: the
+// sender's own, moved half way round, or a spare one.
 func (f flow) leaves(t testing.TB, out []byte) flow {
 	t.Helper()
 	at := 14 + 20
@@ -41,12 +42,21 @@ func (f flow) leaves(t testing.TB, out []byte) flow {
 		at = 14 + 40
 	}
 	port := binary.BigEndian.Uint16(out[at:])
-	if port < 61000 {
-		t.Errorf("a translated packet leaves from port %d", port)
+	own := netip.MustParseAddrPort(f.src).Port()
+	if port != moved(own) && port < 61000 {
+		t.Errorf("a translated packet from port %d leaves from port %d", own, port)
 	}
 	src := netip.MustParseAddrPort(f.src)
 	f.src = netip.AddrPortFrom(src.Addr(), port).String()
 	return f
+}
+
+// moved is where a translated flow from a port leaves from.
+func moved(port uint16) uint16 {
+	if port < 1024 {
+		return port
+	}
+	return uint16(1024 + (uint32(port)-1024+32256)%64512)
 }
 
 // expectOut is expect for a packet that is translated on its way out: it also

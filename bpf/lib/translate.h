@@ -30,24 +30,39 @@ static __always_inline struct addr hairpin_addr(bool is_v4)
 	return a;
 }
 
-/* Flows that are translated per packet leave from ports of their own, above the
- * ones that kernels give to sockets (ip_local_port_range ends at 60999). A pod
- * may have a connection with a backend itself, or through the socket hook, whose
+/* Flows that are translated per packet leave from ports of their own. A pod may
+ * have a connection with a backend itself, or through the socket hook, whose
  * port its kernel would use again towards the service: to it these are two
  * peers. With that port, the backend could not tell the two apart, and neither
- * could we tell their replies. */
-volatile const __u16 nat_port_first = 61000;
-volatile const __u16 nat_port_count = 65535 - 61000 + 1;
+ * could we tell their replies.
+ *
+ * Unprivileged ports are moved one to one, half way round: those that kernels
+ * give to sockets (ip_local_port_range, by default 32768 to 60999) land outside of
+ * that range. One to one, so that the backend's TIME_WAIT meets the sequence
+ * numbers and time stamps that the pod's kernel meant for it, and not those of
+ * another port: it would refuse the connection (PAWS, RFC 7323). */
+#define PORT_FIRST 1024
+#define PORT_COUNT (65536 - PORT_FIRST)
+
+/* Where that is taken, another one has to do. */
+#define SPARE_FIRST 61000
+#define SPARE_COUNT (65536 - SPARE_FIRST)
 
 /* How many ports, each with a backend chosen anew, are tried before a flow is
  * refused. */
 #define FLOW_TRIES 32
 
-static __always_inline __be16 flow_port(const struct packet *p, __u32 number)
+static __always_inline __be16 flow_port(const struct packet *p, int attempt, __u32 number)
 {
+	__u16 port = bpf_ntohs(p->flow.sport);
+
 	if (p->l4_proto == IPPROTO_SCTP)
 		return p->flow.sport; /* its CRC32c covers the port */
-	return bpf_htons(nat_port_first + number % nat_port_count);
+	if (attempt)
+		return bpf_htons(SPARE_FIRST + number % SPARE_COUNT);
+	if (port < PORT_FIRST)
+		return p->flow.sport;
+	return bpf_htons(PORT_FIRST + (port - PORT_FIRST + PORT_COUNT / 2) % PORT_COUNT);
 }
 
 /* Records a flow to one backend from the port in to->sport. Returns 0 and the
@@ -111,7 +126,8 @@ static __always_inline int flow_start(struct packet *p, struct endpoint *ep,
 		b = backend_choose(fe, number + i, &id);
 		if (!b)
 			return DROP_NO_BACKEND;
-		to->sport = flow_port(p, (number >> 8) + i);
+		/* Golden ratio steps: neighbours of a taken port are taken too. */
+		to->sport = flow_port(p, i, number + i * 0x9e3779b1);
 		ret = flow_record(p, ep, b, id, to);
 	}
 	return ret;
