@@ -71,8 +71,8 @@ static __always_inline __be16 flow_port(const struct packet *p, int attempt, __u
 __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend *b,
 			   __u32 backend_id, struct tuple *to)
 {
-	struct ct_key key = {}, reply_key;
 	struct ct_entry e = { .last_seen = ct_now(), .backend = backend_id };
+	struct ct_key key = {};
 	int ret;
 
 	if (!p || !ep || !b || !to)
@@ -86,30 +86,29 @@ __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend
 	if (addr_equal(&b->addr, &p->flow.saddr))
 		to->saddr = hairpin_addr(p->is_v4);
 
-	key.flow = p->flow;
+	/* The reply first: it is the one that can clash. (One key for both: four
+	 * calls deep, 512 bytes of stack are few.) */
 	key.l4_proto = p->l4_proto;
 	key.endpoint = ep->id;
-	reply_key = key;
-	reply_key.flow.saddr = to->daddr;
-	reply_key.flow.sport = to->dport;
-	reply_key.flow.daddr = to->saddr;
-	reply_key.flow.dport = to->sport;
+	key.flow.saddr = to->daddr;
+	key.flow.sport = to->dport;
+	key.flow.daddr = to->saddr;
+	key.flow.dport = to->sport;
 	e.lifetime = ct_lifetime(p);
-
-	/* The reply first: it is the one that can clash. */
 	e.flags = CT_REPLY | (ct_is_start(p) ? 0 : CT_CLOSING);
 	e.to.saddr = p->flow.daddr;
 	e.to.sport = p->flow.dport;
 	e.to.daddr = p->flow.saddr;
 	e.to.dport = p->flow.sport;
 	e.other = p->flow;
-	ret = ct_insert(&reply_key, &e);
+	ret = ct_insert(&key, &e);
 	if (ret)
 		return ret;
 
 	e.flags &= ~CT_REPLY;
 	e.to = *to;
-	e.other = reply_key.flow;
+	e.other = key.flow;
+	key.flow = p->flow;
 	return ct_insert(&key, &e);
 }
 
