@@ -45,7 +45,7 @@ func Probe() []Feature {
 			helper(ebpf.SchedCLS, asm.FnCheckMtu)},
 		{"map walk", "a full flow table sweeps itself: needs Linux 5.13", true,
 			helper(ebpf.SchedCLS, asm.FnForEachMapElem)},
-		{"tcx", "without it (before Linux 6.6) programs are attached through clsact, where another program may cut in unseen", false,
+		{"tcx", "programs stay at the head of their hooks: needs Linux 6.6; before, clsact, where another program may cut in unseen", false,
 			haveTCX},
 	}
 	out := make([]Feature, 0, len(probes))

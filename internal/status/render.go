@@ -62,7 +62,7 @@ func renderProblems(b *strings.Builder, problems []Problem) {
 }
 
 func featureTable(features []Feature) table {
-	t := newTable("NAME", "AVAILABLE", "WITHOUT IT")
+	t := newTable("NAME", "AVAILABLE", "WHAT FOR")
 	for _, f := range features {
 		available := "yes"
 		if !f.Available {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -154,8 +155,14 @@ func printHints(l *lab.Lab, failed int) {
 	} else {
 		progress("\nTry next:")
 	}
-	progress("  waggle-lab status --name %s", l.Name)
-	progress("  waggle-lab shell --name %s node1/pod1 -- curl http://%s/", l.Name, serviceIPs[0])
-	progress("  waggle-lab shell --name %s router -- ip route", l.Name)
-	progress("  waggle-lab down --name %s", l.Name)
+	lab := os.Args[0] // as it was called, so that it can be pasted
+	self, err := os.Executable()
+	if err != nil {
+		self = lab
+	}
+	node := l.Nodes()[0]
+	progress("  %s status --socket %s", filepath.Join(filepath.Dir(lab), "waggle"), filepath.Join(node.Dir(), "run", "waggled.sock"))
+	progress("  %s shell --name %s %s/pod1 -- %s probe %s:80", lab, l.Name, node.Name, self, serviceIPs[0])
+	progress("  %s shell --name %s router -- ip route", lab, l.Name)
+	progress("  %s down --name %s", lab, l.Name)
 }
