@@ -111,7 +111,13 @@ func (n *node) addPod(t *testing.T, id byte) *pod {
 		},
 		PodMAC: endpoint.MAC{2, 0, 0, 0, 0, id}, HostMAC: endpoint.MAC{2, 0, 0, 0, 1, id}, MTU: 1500,
 	}}
-	f := os.NewFile(uintptr(p.ns), "netns") // p.ns owns the descriptor
+	// A copy: an os.File closes its descriptor when it is collected.
+	fd, err := unix.Dup(int(p.ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "netns")
+	defer f.Close()
 	if err := n.endpoints.Add(t.Context(), &p.spec, f); err != nil {
 		t.Fatal(err)
 	}
