@@ -19,8 +19,6 @@ type (
 	Addr        = bpf.PodAddr
 	Backend     = bpf.PodBackend
 	Counter     = bpf.PodCounter
-	CTEntry     = bpf.PodCtEntry
-	CTKey       = bpf.PodCtKey
 	Endpoint    = bpf.PodEndpoint
 	Frontend    = bpf.PodFrontend
 	FrontendKey = bpf.PodFrontendKey

@@ -88,7 +88,7 @@ func TestDownAfterKill(t *testing.T) {
 	}
 	whole := time.Since(start)
 	var killed int
-	for i := range rounds(t) {
+	for i := range rounds {
 		up := startUp(t, name)
 		timer := time.AfterFunc(rand.N(2*whole), func() { up.Process.Signal(syscall.SIGKILL) })
 		if err := up.Wait(); err != nil {
@@ -115,7 +115,7 @@ func TestDownAfterKill(t *testing.T) {
 // TestDownKilled kills Down itself, and then runs it again.
 func TestDownKilled(t *testing.T) {
 	const name = "tdownk"
-	for i := range rounds(t) / 4 {
+	for i := range rounds / 4 {
 		if err := startUp(t, name).Wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -131,12 +131,8 @@ func TestDownKilled(t *testing.T) {
 	}
 }
 
-func rounds(t *testing.T) int {
-	if testing.Short() {
-		return 8
-	}
-	return 120
-}
+// rounds of killing at random times: most moments of bringing a lab up are hit.
+const rounds = 120
 
 func TestUpInterrupted(t *testing.T) {
 	const name = "tint"
