@@ -29,6 +29,17 @@ endif
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -X github.com/waggle-net/waggle/internal/version.Version=$(VERSION)
 
+# What Kubernetes calls itself: the release in go.mod, and not v0.0.0-master. The
+# date is that of the commit, so that the same tree builds the same program.
+KUBERNETES = $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2 }' go.mod)
+KUBE_DATE = $(shell git log -1 --format=%cI 2>/dev/null || echo 1970-01-01T00:00:00Z)
+KUBE_STAMPS = gitVersion=$(KUBERNETES) gitMajor=1 gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) \
+	gitTreeState=clean gitCommit=waggle-$(VERSION) buildDate=$(KUBE_DATE)
+KUBE_LDFLAGS = $(LDFLAGS) $(foreach stamp,$(KUBE_STAMPS),\
+	-X k8s.io/component-base/version.$(stamp) -X k8s.io/client-go/pkg/version.$(stamp))
+CONTAINERD = $(shell awk '$$1 == "github.com/containerd/containerd/v2" { print $$2 } $$2 == "github.com/containerd/containerd/v2" { print $$3 }' third_party/containerd/go.mod | head -1)
+CONTAINERD_LDFLAGS = -s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)
+
 # Run with tools/go.mod: what linters and generators need stays out of ours.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
@@ -70,9 +81,20 @@ shell: need-root bin/waggle-lab ## open a shell on a host of the lab (HOST=node1
 ##@ Build
 
 .PHONY: build
-build: ## build bin/waggled, bin/waggle-cni, bin/waggle and bin/waggle-lab
+build: build-waggle build-kube ## build all programs into bin/
+
+.PHONY: build-waggle
+build-waggle: ## build bin/waggled, bin/waggle-cni, bin/waggle and bin/waggle-lab
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/waggled ./cmd/waggle-cni ./cmd/waggle
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/waggle-lab ./test/lab/cmd/lab
+
+# Kubernetes takes minutes to compile. Without -trimpath, what it is made of is
+# compiled once, for the program and for the tests.
+.PHONY: build-kube
+build-kube: ## build bin/waggle-kube and what it runs: Kubernetes, containerd
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/waggle-kube
+	$(GO) build -ldflags '$(KUBE_LDFLAGS)' -o bin/ ./cmd/waggle-kubernetes
+	$(GO) -C third_party/containerd build -trimpath -ldflags '$(CONTAINERD_LDFLAGS)' -o $(CURDIR)/bin/ ./cmd/...
 
 bin/waggle-lab:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./test/lab/cmd/lab

@@ -11,10 +11,11 @@ package config
 
 import (
 	"encoding/json"
-	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"github.com/waggle-net/waggle/internal/config/option"
 )
 
 // The version and kind that a configuration file must name.
@@ -124,31 +125,11 @@ const (
 	AttachTC   Attach = "tc"   // filters of a clsact qdisc
 )
 
-// LogLevel is the least severe level that is logged: debug, info, warn or error.
-type LogLevel string
+// LogLevel is the least severe level that is logged.
+type LogLevel = option.LogLevel
 
-var logLevels = map[LogLevel]slog.Level{
-	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-}
-
-// Level implements slog.Leveler.
-func (l LogLevel) Level() slog.Level { return logLevels[l] }
-
-// Duration is a span of time that is written as text, as in 1m30s.
-type Duration struct{ time.Duration }
-
-// MarshalText writes the form that UnmarshalText reads.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText reads the form of time.ParseDuration.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	if err != nil {
-		return errDuration
-	}
-	d.Duration = v
-	return nil
-}
+// Duration is a span of time that is written as text.
+type Duration = option.Duration
 
 // Default returns the configuration of an empty file. NodeName, PodCIDRs and
 // ClusterCIDRs are empty in it: they depend on the machine, the user, and each
@@ -163,7 +144,7 @@ func Default() *Config {
 		StateDir:   "/var/lib/waggle",
 		IntentFile: "/etc/waggle/intent.yaml",
 		LogLevel:   "info",
-		IPAM:       IPAM{RestTime: Duration{30 * time.Second}},
+		IPAM:       IPAM{RestTime: Duration{Duration: 30 * time.Second}},
 		Attach:     AttachAuto,
 		Maps:       Maps{Frontends: 65536, Slots: 262144, Backends: 65536, Conntrack: 131072, Fragments: 8192},
 		CNI:        CNI{Install: true, BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},

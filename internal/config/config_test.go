@@ -118,8 +118,8 @@ func TestLoadWithoutFile(t *testing.T) {
 // TestFlagOfEachField holds fields and flags together.
 func TestFlagOfEachField(t *testing.T) {
 	fields := map[string]bool{"apiVersion": true, "kind": true} // a file's, not a setting
-	for _, o := range options {
-		fields[o.field] = true
+	for _, o := range options.Options {
+		fields[o.Field] = true
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal([]byte(Default().String()), &tree); err != nil {

@@ -16,8 +16,6 @@ import (
 	"github.com/waggle-net/waggle/internal/config/strict"
 )
 
-var errDuration = errors.New("not a duration: write it as 30s, 5m or 1h30m")
-
 // Load reads the configuration file, puts the flags that were set over it,
 // completes it and validates the result as a whole. The error holds everything
 // that is wrong.
@@ -42,16 +40,11 @@ func loadFile(path string, mayBeAbsent bool, flags *pflag.FlagSet) (*Config, err
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", source, err)
 	}
-	set := applyFlags(flags, c)
-	// The flag replaced what could not be read, so that does not matter any more.
-	errs = slices.DeleteFunc(errs, func(e *field.Error) bool { return set[leaf(e.Field)] != "" })
+	sources, wrong := options.Apply(c, nil, flags)
+	errs = append(sources.Repaired(errs), wrong...)
 	c.complete(os.Hostname)
 	errs = strict.Merge(errs, c.Validate())
-	for _, e := range errs {
-		if flag := set[leaf(e.Field)]; flag != "" {
-			e.Detail += fmt.Sprintf(" (set by --%s)", flag)
-		}
-	}
+	sources.Attribute(errs)
 	if err := strict.Err(errs); err != nil {
 		return nil, fmt.Errorf("read %s: %w", source, err)
 	}
@@ -83,10 +76,4 @@ func (c *Config) complete(hostname func() (string, error)) {
 	if len(c.ClusterCIDRs) == 0 {
 		c.ClusterCIDRs = slices.Clone(c.PodCIDRs)
 	}
-}
-
-// leaf is the field of an error without its position in a list.
-func leaf(f string) string {
-	f, _, _ = strings.Cut(f, "[")
-	return f
 }

@@ -30,9 +30,7 @@ func (c *Config) Validate() field.ErrorList {
 	errs = append(errs, c.validateCIDRs()...)
 	errs = append(errs, c.validateMTU()...)
 	errs = append(errs, c.validatePaths()...)
-	if _, ok := logLevels[c.LogLevel]; !ok {
-		errs = append(errs, field.NotSupported(field.NewPath("logLevel"), c.LogLevel, []LogLevel{"debug", "info", "warn", "error"}))
-	}
+	errs = append(errs, c.LogLevel.Validate(field.NewPath("logLevel"))...)
 	if ways := []Attach{AttachAuto, AttachTCX, AttachTC}; !slices.Contains(ways, c.Attach) {
 		errs = append(errs, field.NotSupported(field.NewPath("attach"), c.Attach, ways))
 	}

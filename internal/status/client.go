@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
+
+	"github.com/waggle-net/waggle/internal/unixhttp"
 )
 
 // DefaultSocket is where the daemon answers, unless configured otherwise.
@@ -53,10 +54,7 @@ func (c *Client) socket() string {
 }
 
 func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", c.socket())
-	}}
+	transport := unixhttp.Transport(c.socket())
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://waggled"+path, nil)
 	if err != nil {

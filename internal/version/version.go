@@ -13,6 +13,11 @@ import (
 // names it. The build stamps it with -ldflags -X.
 var Version = "unknown"
 
+// Kubernetes is the release of Kubernetes that waggle-kube is made of: that of
+// k8s.io/kubernetes in go.mod. The build stamps it into Kubernetes' own packages,
+// which would call themselves v0.0.0 otherwise.
+const Kubernetes = "v1.36.4"
+
 // String describes the build in one line: the version, the commit where the
 // build recorded one, the Go release and the platform.
 func String() string {

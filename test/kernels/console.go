@@ -8,12 +8,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/waggle-net/waggle/test/internal/qemu"
 	"github.com/waggle-net/waggle/test/kernels/internal/wire"
 )
-
-// tailLines is how much of the console an error quotes: a kernel oops with its
-// call trace fits.
-const tailLines = 60
 
 // A console merges the guest's two serial ports, the kernel's and the
 // payload's, into one stream of whole lines, and remembers what decides the
@@ -24,18 +21,18 @@ type console struct {
 	started func()
 
 	mu     sync.Mutex
-	tail   []string
+	tail   qemu.Tail
 	panic  string       // first line of a kernel panic
 	report *wire.Report // init's last word
 	err    error        // first failure to write to out
 }
 
 // kernelPort takes the first serial port: firmware and kernel messages.
-func (c *console) kernelPort() *port { return &port{line: c.kernelLine} }
+func (c *console) kernelPort() *qemu.Lines { return &qemu.Lines{Each: c.kernelLine} }
 
 // payloadPort takes the second serial port: the payload's output and init's
 // report.
-func (c *console) payloadPort() *port { return &port{line: c.payloadLine} }
+func (c *console) payloadPort() *qemu.Lines { return &qemu.Lines{Each: c.payloadLine} }
 
 func (c *console) kernelLine(line string) {
 	c.mu.Lock()
@@ -66,10 +63,7 @@ func (c *console) payloadLine(line string) {
 // printLocked passes one line on. A writer that fails does not stop the guest:
 // the outcome is still worth having.
 func (c *console) printLocked(line string) {
-	c.tail = append(c.tail, line)
-	if len(c.tail) > tailLines {
-		c.tail = c.tail[1:]
-	}
+	c.tail.Add(line)
 	if c.err == nil {
 		_, c.err = io.WriteString(c.out, line+"\n")
 	}
@@ -81,11 +75,11 @@ func (c *console) result() (int, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.panic != "":
-		return 0, fmt.Errorf("kernel panicked: %s%s", c.panic, c.tailLocked())
+		return 0, fmt.Errorf("kernel panicked: %s%s", c.panic, &c.tail)
 	case c.report == nil:
-		return 0, fmt.Errorf("guest ended without an exit line%s", c.tailLocked())
+		return 0, fmt.Errorf("guest ended without an exit line%s", &c.tail)
 	case c.report.Failure != "":
-		return 0, fmt.Errorf("guest init: %s%s", c.report.Failure, c.tailLocked())
+		return 0, fmt.Errorf("guest init: %s%s", c.report.Failure, &c.tail)
 	case c.err != nil:
 		return 0, fmt.Errorf("write output: %w", c.err)
 	}
@@ -95,50 +89,5 @@ func (c *console) result() (int, error) {
 func (c *console) tailText() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.tailLocked()
-}
-
-func (c *console) tailLocked() string {
-	if len(c.tail) == 0 {
-		return "\nconsole is empty"
-	}
-	return fmt.Sprintf("\nconsole, last %d lines:\n\t%s", len(c.tail), strings.Join(c.tail, "\n\t"))
-}
-
-// A port cuts a byte stream into lines. It is used by one goroutine.
-type port struct {
-	line    func(string)
-	partial []byte
-}
-
-// maxLine bounds the memory that a guest without newlines can take.
-const maxLine = 64 << 10
-
-func (p *port) Write(b []byte) (int, error) {
-	for _, c := range b {
-		switch c {
-		case '\r': // serial consoles end lines with \r\n
-		case '\n':
-			p.flush()
-		default:
-			p.partial = append(p.partial, c)
-			if len(p.partial) == maxLine {
-				p.flush()
-			}
-		}
-	}
-	return len(b), nil
-}
-
-// Close passes on a last line that has no newline.
-func (p *port) Close() error {
-	if len(p.partial) > 0 {
-		p.flush()
-	}
-	return nil
-}
-
-func (p *port) flush() {
-	p.line(string(p.partial))
-	p.partial = p.partial[:0]
+	return c.tail.String()
 }

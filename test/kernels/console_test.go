@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/waggle-net/waggle/test/internal/qemu"
 )
 
 func TestConsole(t *testing.T) {
@@ -66,28 +68,11 @@ func TestConsole(t *testing.T) {
 }
 
 // feed writes one byte at a time: serial ports cut lines anywhere.
-func feed(p *port, text string) {
+func feed(p *qemu.Lines, text string) {
 	for i := range len(text) {
 		p.Write([]byte{text[i]})
 	}
 	p.Close()
-}
-
-func TestConsoleTail(t *testing.T) {
-	con := &console{out: io.Discard}
-	feed(con.kernelPort(), "first\n"+strings.Repeat("again\n", tailLines-1)+"last\n")
-	if len(con.tail) != tailLines || con.tail[0] != "again" || con.tail[tailLines-1] != "last" {
-		t.Errorf("tail has %d lines, from %q to %q", len(con.tail), con.tail[0], con.tail[len(con.tail)-1])
-	}
-}
-
-func TestConsoleBoundsLines(t *testing.T) {
-	longest := 0
-	p := &port{line: func(line string) { longest = max(longest, len(line)) }}
-	feed(p, strings.Repeat("x", 3*maxLine+1))
-	if longest != maxLine {
-		t.Errorf("longest line %d, want %d", longest, maxLine)
-	}
 }
 
 // TestConsoleWriteFails: the caller learns that output is missing, after the

@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/waggle-net/waggle/test/internal/qemu"
 )
 
 // expectError runs a guest that must fail with an error holding each text.
@@ -31,4 +33,4 @@ func expectErrorTo(t *testing.T, ctx context.Context, g *Guest, out io.Writer, t
 }
 
 // lineFunc returns a writer that calls f for each line.
-func lineFunc(f func(string)) io.Writer { return &port{line: f} }
+func lineFunc(f func(string)) io.Writer { return &qemu.Lines{Each: f} }

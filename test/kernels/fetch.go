@@ -3,21 +3,19 @@
 package kernels
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// arch is Debian's name for the only architecture the harness boots.
-const arch = "amd64"
+	"github.com/waggle-net/waggle/test/internal/program"
+	"github.com/waggle-net/waggle/test/internal/qemu"
+)
 
 // A Kernel is a distribution kernel unpacked in the cache.
 type Kernel struct {
@@ -72,8 +70,8 @@ func openKernel(series, dir string) (*Kernel, error) {
 
 // newestPackage asks apt's local lists, so it works without a network.
 func newestPackage(ctx context.Context, series string) (pkg, version string, err error) {
-	pattern := `^linux-image-` + regexp.QuoteMeta(series) + `\..*-cloud-` + arch + `$`
-	out, err := output(ctx, "", "apt-cache", "search", "--names-only", pattern)
+	pattern := `^linux-image-` + regexp.QuoteMeta(series) + `\..*-cloud-` + qemu.Arch + `$`
+	out, err := program.Output(ctx, "", "apt-cache", "search", "--names-only", pattern)
 	if err != nil {
 		return "", "", err
 	}
@@ -81,7 +79,7 @@ func newestPackage(ctx context.Context, series string) (pkg, version string, err
 	if pkg == "" {
 		return "", "", fmt.Errorf("no package matches %s (Debian 12 with its security archive has one; is apt-get update done?)", pattern)
 	}
-	out, err = output(ctx, "", "apt-cache", "show", "--no-all-versions", pkg)
+	out, err = program.Output(ctx, "", "apt-cache", "show", "--no-all-versions", pkg)
 	if err != nil {
 		return "", "", err
 	}
@@ -131,7 +129,7 @@ func download(ctx context.Context, pkg, version, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if _, err := output(ctx, tmp, "apt-get", "-qq", "download", pkg+"="+version); err != nil {
+	if _, err := program.Output(ctx, tmp, "apt-get", "-qq", "download", pkg+"="+version); err != nil {
 		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
@@ -139,46 +137,11 @@ func download(ctx context.Context, pkg, version, dir string) error {
 		return fmt.Errorf("%d packages after apt-get download, want 1", len(debs))
 	}
 	root := filepath.Join(tmp, "root")
-	if _, err := output(ctx, tmp, "dpkg-deb", "-x", debs[0], root); err != nil {
+	if _, err := program.Output(ctx, tmp, "dpkg-deb", "-x", debs[0], root); err != nil {
 		return err
 	}
 	if err := os.Rename(root, dir); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return nil
-}
-
-// debianPackage names the package to install for a missing program.
-var debianPackage = map[string]string{
-	"apt-cache":          "apt",
-	"apt-get":            "apt",
-	"dpkg-deb":           "dpkg",
-	"xz":                 "xz-utils",
-	"qemu-system-x86_64": "qemu-system-x86",
-}
-
-// lookPath finds a program or says which package has it.
-func lookPath(program string) (string, error) {
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", fmt.Errorf("find %s: not installed (Debian package %s)", program, debianPackage[program])
-	}
-	return path, nil
-}
-
-// output runs a program in dir and returns what it prints; its complaints
-// become part of the error.
-func output(ctx context.Context, dir, program string, args ...string) (string, error) {
-	path, err := lookPath(program)
-	if err != nil {
-		return "", err
-	}
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir, cmd.Stderr = dir, &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("run %s: %w: %s", program, err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return string(out), nil
 }

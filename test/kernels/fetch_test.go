@@ -56,11 +56,6 @@ func TestMissingProgram(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	_, err = lookPath(qemuProgram)
-	const wantQEMU = "find qemu-system-x86_64: not installed (Debian package qemu-system-x86)"
-	if err == nil || err.Error() != wantQEMU {
-		t.Errorf("got %v, want %s", err, wantQEMU)
-	}
 }
 
 func mkdirs(t *testing.T, dirs ...string) {

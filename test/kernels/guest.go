@@ -18,10 +18,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/waggle-net/waggle/test/internal/program"
+	"github.com/waggle-net/waggle/test/internal/qemu"
 )
 
 // A Guest is one run of a payload in a kernel.
@@ -85,7 +87,7 @@ func (g *Guest) Run(ctx context.Context, out io.Writer) (exitCode int, err error
 // buildInitramfs writes the guest's file system into dir.
 func (g *Guest) buildInitramfs(ctx context.Context, dir string) (string, error) {
 	init := filepath.Join(dir, "init")
-	if err := buildInit(ctx, init); err != nil {
+	if err := program.Build(ctx, init, "test/kernels/init"); err != nil {
 		return "", err
 	}
 	tree, err := openModuleTree(g.Kernel.ModulesDir)
@@ -107,20 +109,9 @@ func (g *Guest) buildInitramfs(ctx context.Context, dir string) (string, error) 
 	return f.Name(), errors.Join(writeInitramfs(f, files), f.Close())
 }
 
-// buildInit compiles process 1; Go's build cache makes repeats cheap.
-func buildInit(ctx context.Context, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path,
-		"github.com/waggle-net/waggle/test/kernels/init")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build init: %w: %s", err, out)
-	}
-	return nil
-}
-
 // boot starts QEMU and follows both serial ports until it ends.
 func (g *Guest) boot(ctx context.Context, initramfs string, out io.Writer) (int, error) {
-	qemu, err := lookPath(qemuProgram)
+	path, err := program.Find(qemu.Program)
 	if err != nil {
 		return 0, err
 	}
@@ -131,8 +122,8 @@ func (g *Guest) boot(ctx context.Context, initramfs string, out io.Writer) (int,
 	started := make(chan struct{})
 	con := &console{out: out, started: func() { close(started) }}
 	kernelPort := con.kernelPort()
-	cmd := command(ctx, qemu, g.qemuArgs(accelerator(ctx, qemu), initramfs))
-	conn, child, err := socketPair()
+	cmd := qemu.Command(ctx, path, g.qemuArgs(qemu.Accelerator(ctx, path), initramfs))
+	conn, child, err := qemu.SocketPair()
 	if err != nil {
 		return 0, err
 	}
@@ -162,7 +153,7 @@ func (g *Guest) boot(ctx context.Context, initramfs string, out io.Writer) (int,
 
 // attach connects the payload's port: its output to p and, once it has started,
 // Stdin to it. The returned function waits until the output has ended.
-func (g *Guest) attach(conn net.Conn, p *port, started <-chan struct{}) (wait func()) {
+func (g *Guest) attach(conn net.Conn, p *qemu.Lines, started <-chan struct{}) (wait func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

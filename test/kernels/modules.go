@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/waggle-net/waggle/test/internal/program"
 )
 
 // DatapathModules are the modules that waggle's datapath and its tests may use
@@ -175,6 +177,6 @@ func readModule(ctx context.Context, path string) ([]byte, error) {
 	if !strings.HasSuffix(path, ".xz") {
 		return os.ReadFile(path)
 	}
-	out, err := output(ctx, "", "xz", "-dc", path)
+	out, err := program.Output(ctx, "", "xz", "-dc", path)
 	return []byte(out), err
 }

@@ -32,10 +32,3 @@ func TestGuestDefaults(t *testing.T) {
 		t.Errorf("zero guest has %d MiB and %s", g.memoryMiB(), g.timeout())
 	}
 }
-
-func TestAcceleratorForced(t *testing.T) {
-	t.Setenv(acceleratorEnv, "tcg")
-	if got := accelerator(t.Context(), "/nonexistent"); got != "tcg" {
-		t.Errorf("got %s, want tcg", got)
-	}
-}

@@ -45,7 +45,7 @@ func down(ctx context.Context, name string) error {
 	if err := m.killAll(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(unmountAll(name), m.removeCgroups(ctx)); err != nil {
+	if err := errors.Join(unmountAll(name), m.removeCgroups(ctx), removeKubeCgroups(ctx, name)); err != nil {
 		return err
 	}
 	// The folder was a tmpfs: with that unmounted it is empty. Nothing here removes

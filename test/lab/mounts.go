@@ -45,6 +45,7 @@ func (h *Host) buildMounts(podNetNS *os.File) error {
 		{"bind the host's folders", h.mountBinds},
 		{"mount /sys", h.mountSys},
 		{"protect /proc/sys", protectProcSys},
+		{"lend the kubelet's sysctls", h.lendTunables},
 		{"write /etc/hosts", h.writeEtc},
 	} {
 		if err := step.run(); err != nil {

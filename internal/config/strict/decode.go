@@ -29,7 +29,7 @@ func (d *decoder) value(p *field.Path, n *yaml.Node, v reflect.Value) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.add(field.Forbidden(at(p), "anchors and aliases are not supported: write the value out"))
 		return
-	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
+	case null(n):
 		return
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -43,23 +43,42 @@ func (d *decoder) value(p *field.Path, n *yaml.Node, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
 		d.mapping(p, n, v)
+	case reflect.Map:
+		d.mapOf(p, n, v)
 	case reflect.Slice:
 		d.sequence(p, n, v)
+	case reflect.Interface:
+		d.dynamic(p, n, v)
 	default:
 		d.scalar(p, n, v)
 	}
 }
 
 func (d *decoder) mapping(p *field.Path, n *yaml.Node, v reflect.Value) {
+	known := fields(v.Type())
+	d.entries(p, n, child, func(kp *field.Path, name string, val *yaml.Node) {
+		index, ok := known[name]
+		if !ok {
+			d.add(field.Forbidden(kp, "unknown key: "+suggest(name, known)))
+			return
+		}
+		d.value(kp, val, v.Field(index))
+	})
+}
+
+// entries visits the keys of a mapping that are words, each once. The path of
+// what is at a key is what path makes of p and the key.
+func (d *decoder) entries(p *field.Path, n *yaml.Node, path func(*field.Path, string) *field.Path,
+	visit func(kp *field.Path, name string, val *yaml.Node),
+) {
 	if n.Kind != yaml.MappingNode {
 		d.add(wrongKind(p, n, "a mapping of keys to values"))
 		return
 	}
-	known := fields(v.Type())
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
-		name, kp := key.Value, child(p, key.Value)
+		name, kp := key.Value, path(p, key.Value)
 		if key.Kind != yaml.ScalarNode {
 			d.add(wrongKind(p, key, "a plain word as a key"))
 			continue
@@ -71,12 +90,7 @@ func (d *decoder) mapping(p *field.Path, n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		seen[name] = key.Line
-		index, ok := known[name]
-		if !ok {
-			d.add(field.Forbidden(kp, "unknown key: "+suggest(name, known)))
-			continue
-		}
-		d.value(kp, val, v.Field(index))
+		visit(kp, name, val)
 	}
 }
 
@@ -87,7 +101,7 @@ func (d *decoder) sequence(p *field.Path, n *yaml.Node, v reflect.Value) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, item := range n.Content {
-		if item.Kind == yaml.ScalarNode && item.ShortTag() == "!!null" {
+		if null(item) {
 			d.add(field.Required(index(p, i), "an empty list element: take it out"))
 			continue
 		}
@@ -103,13 +117,13 @@ func (d *decoder) text(p *field.Path, n *yaml.Node, u encoding.TextUnmarshaler) 
 		return
 	}
 	if err := u.UnmarshalText([]byte(n.Value)); err != nil {
-		d.add(field.Invalid(at(p), n.Value, textRemedy(u, n.Value, err)))
+		d.add(field.Invalid(at(p), n.Value, TextRemedy(u, n.Value, err)))
 	}
 }
 
-// textRemedy words what is wrong with a text: the library's errors for
-// addresses name the parser's trouble, not the reader's.
-func textRemedy(u encoding.TextUnmarshaler, s string, err error) string {
+// TextRemedy words what is wrong with a text: the library's errors for
+// addresses name the parser's trouble, not the reader's. The error is u's.
+func TextRemedy(u encoding.TextUnmarshaler, s string, err error) string {
 	switch u.(type) {
 	case *netip.Prefix:
 		if a, aerr := netip.ParseAddr(s); aerr == nil {
@@ -162,6 +176,9 @@ func (d *decoder) scalar(p *field.Path, n *yaml.Node, v reflect.Value) {
 		panic(fmt.Sprintf("strict: no decoding for %s at %s", v.Type(), p))
 	}
 }
+
+// null says whether nothing is written: the key is there, its value is not.
+func null(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // fields maps the json names of a struct's fields to their positions.
 func fields(t reflect.Type) map[string]int {

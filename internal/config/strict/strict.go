@@ -33,7 +33,11 @@ const maxBytes = 16 << 20
 // The error is for what is no YAML document at all. Everything else is in the
 // list, and out holds the rest of the document; a list element that could not
 // be read is there as its zero value, so that positions stay true.
-func Decode(data []byte, out any) (field.ErrorList, error) {
+func Decode(data []byte, out any) (field.ErrorList, error) { return DecodeAt(nil, data, out) }
+
+// DecodeAt is Decode for a document that is the value of one field, out a pointer
+// to any type that a field may have. Errors name the places below p.
+func DecodeAt(p *field.Path, data []byte, out any) (field.ErrorList, error) {
 	if len(data) > maxBytes {
 		return nil, fmt.Errorf("parse yaml: more than %d bytes", maxBytes)
 	}
@@ -42,8 +46,30 @@ func Decode(data []byte, out any) (field.ErrorList, error) {
 		return nil, err
 	}
 	var d decoder
-	d.value(nil, root, reflect.ValueOf(out).Elem())
+	d.value(p, root, reflect.ValueOf(out).Elem())
 	return d.errs, nil
+}
+
+// Keys returns the paths of all keys that have a value in a document, as errors
+// name them. It is empty for what is no YAML document.
+func Keys(data []byte) map[string]bool {
+	keys := map[string]bool{}
+	if root, err := document(data); err == nil && root != nil {
+		collect(root, "", keys)
+	}
+	return keys
+}
+
+func collect(n *yaml.Node, prefix string, keys map[string]bool) {
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if key, val := n.Content[i], n.Content[i+1]; !null(val) {
+			keys[prefix+key.Value] = true
+			collect(val, prefix+key.Value+".", keys)
+		}
+	}
 }
 
 // document returns the one document's root node, nil where there is none.

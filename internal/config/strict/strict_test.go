@@ -4,6 +4,7 @@ package strict
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -53,6 +54,83 @@ func TestDecode(t *testing.T) {
 				t.Errorf("errors: -want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+type open struct {
+	Texts map[string]string `json:"texts"`
+	Any   map[string]any    `json:"any"`
+}
+
+// TestDecodeMaps is about keys and values that are not ours.
+func TestDecodeMaps(t *testing.T) {
+	for name, row := range map[string]struct {
+		text string
+		want open
+		errs []string
+	}{
+		"texts":      {"texts: {a: b, '1': '2'}", open{Texts: map[string]string{"a": "b", "1": "2"}}, nil},
+		"no text":    {"texts: {a.b: 5, c: ~, d: e}", open{Texts: map[string]string{"a.b": "", "d": "e"}}, []string{`texts[a.b]: Invalid value: "5": not text for YAML: put quotes around it: "5"`, "texts[c]: Required value: an empty value: write one, after a colon and a blank, or take the key out"}},
+		"repeated":   {"texts: {a: b, a: c}", open{Texts: map[string]string{"a": "b"}}, []string{`texts[a]: Duplicate value: "a": the key is at lines 1 and 1: keep one`}},
+		"no mapping": {"texts: [a]\nany: 5", open{}, []string{`texts: Invalid value: "[...]": a list, at line 1: write a mapping of keys to values`, `any: Invalid value: "5": a single value, at line 2: write a mapping of keys to values`}},
+		"anything":   {"any: {a: {b: [1, -2, 1.5, 1e3, true, 'true', 2001-01-01, yes]}, c: {}, d: []}", open{Any: map[string]any{"a": map[string]any{"b": []any{int64(1), int64(-2), 1.5, int64(1000), true, "true", "2001-01-01", "yes"}}, "c": map[string]any{}, "d": []any{}}}, nil},
+		"not anything": {"any: {a: [.nan, 010, 0x1f, !!binary aGk=, ~], b: {c: &x 1, d: *x, e: }}", open{Any: map[string]any{"a": []any{nil, nil, nil, nil, nil}, "b": map[string]any{"c": nil, "d": nil}}}, []string{
+			`any.a[0]: Invalid value: ".nan": use a plain number, or quotes around it where text is meant`,
+			`any.a[1]: Invalid value: "010": use a plain whole number, or quotes around it where text is meant`,
+			`any.a[2]: Invalid value: "0x1f": use a plain whole number, or quotes around it where text is meant`,
+			`any.a[3]: Invalid value: "aGk=": YAML's !!binary is not supported: put quotes around the text`,
+			"any.a[4]: Required value: an empty list element: take it out",
+			"any.b.c: Forbidden: anchors and aliases are not supported: write the value out",
+			"any.b.d: Forbidden: anchors and aliases are not supported: write the value out",
+			"any.b.e: Required value: an empty value: write one, after a colon and a blank, or take the key out",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got open
+			list, err := Decode([]byte(row.text), &got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			var errs []string
+			for _, e := range list {
+				errs = append(errs, e.Error())
+			}
+			if diff := cmp.Diff(row.errs, errs); diff != "" {
+				t.Errorf("errors: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeAt(t *testing.T) {
+	var got []inner
+	list, err := DecodeAt(field.NewPath("a", "b"), []byte("[{number: 1}, {numbr: 2}]"), &got)
+	if err != nil || len(got) != 2 || got[0].Number != 1 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if want := "a.b[1].numbr: Forbidden: unknown key: did you mean number?"; len(list) != 1 || list[0].Error() != want {
+		t.Errorf("got %v, want %s", list, want)
+	}
+	list, err = DecodeAt(field.NewPath("a"), []byte("5"), &got)
+	if err != nil || len(list) != 1 || list[0].Field != "a" {
+		t.Errorf("got %v, %v", list, err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: {b: 1, c: {d: [{e: 1}]}, f: ~}\ng:\nh: ''": "map[a:true a.b:true a.c:true a.c.d:true h:true]",
+		"[a]":             "map[]",
+		"":                "map[]",
+		"a: [":            "map[]",
+		"a: 1\n---\nb: 2": "map[]",
+	} {
+		if got := fmt.Sprint(Keys([]byte(text))); got != want {
+			t.Errorf("keys of %q: %s, want %s", text, got, want)
+		}
 	}
 }
 

@@ -9,21 +9,30 @@ import (
 	"strings"
 )
 
-// suggest words the remedy for an unknown key: the nearest known one, or all
-// of them where none is near.
+// suggest words the remedy for an unknown key of a struct.
 func suggest(name string, known map[string]int) string {
-	names := slices.Sorted(maps.Keys(known))
+	return Suggest(name, slices.Sorted(maps.Keys(known)))
+}
+
+// Suggest words the remedy for an unknown name: the nearest known one, or all
+// of them where none is near.
+func Suggest(name string, known []string) string {
+	if best, ok := Nearest(name, known); ok {
+		return fmt.Sprintf("did you mean %s?", best)
+	}
+	return "use one of " + strings.Join(known, ", ")
+}
+
+// Nearest returns the known name that may be meant by one that is not known.
+func Nearest(name string, known []string) (string, bool) {
 	best, distance := "", len(name)
-	for _, k := range names {
+	for _, k := range known {
 		if d := edits(strings.ToLower(name), strings.ToLower(k)); d < distance {
 			best, distance = k, d
 		}
 	}
 	// A third of the letters wrong is a slip; more is another word.
-	if best != "" && distance <= (len(best)+2)/3 {
-		return fmt.Sprintf("did you mean %s?", best)
-	}
-	return "use one of " + strings.Join(names, ", ")
+	return best, best != "" && distance <= (len(best)+2)/3
 }
 
 // edits is the Levenshtein distance between a and b, in bytes.

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command waggle-kubernetes is what waggle-kube runs of Kubernetes: a control plane
+// and a node, each a process, and kubectl. People call waggle-kube, which calls this.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waggle-net/waggle/controlplane/config"
+	"github.com/waggle-net/waggle/controlplane/health"
+	"github.com/waggle-net/waggle/internal/version"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	// By its name as by its first argument, so that a link to it is kubectl.
+	if filepath.Base(os.Args[0]) == "kubectl" {
+		return kubectl(os.Args[1:])
+	}
+	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
+		return kubectl(os.Args[2:])
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "waggle-kubernetes:", err)
+		return 1
+	}
+	return 0
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "waggle-kubernetes",
+		Short:         "The parts of Kubernetes that waggle-kube runs",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version.String() + ", Kubernetes " + version.Kubernetes,
+	}
+	cmd.AddCommand(controlPlaneCommand(), nodeCommand())
+	return cmd
+}
+
+// process runs one of the long-lived commands: it reads the node's configuration,
+// and answers for its health on the socket of its name while it runs.
+func process(cmd *cobra.Command, name, path string, run func(context.Context, *config.Config, *health.Board, *slog.Logger) error) error {
+	c, err := config.Read(path)
+	if err != nil {
+		return err
+	}
+	// Kubernetes would take what is meant for the supervisor, and some of it does so
+	// before it is ready.
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
+		os.Unsetenv(name)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log.Info("starting", "process", name, "version", version.String(), "kubernetes", version.Kubernetes)
+	board := health.NewBoard(name, version.String(), version.Kubernetes)
+
+	// Health is told until the very end, also while the components stop.
+	serving, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	served := make(chan error, 1)
+	go func() { served <- board.Serve(serving, c.Layout().Socket(name)) }()
+	err = run(cmd.Context(), c, board, log)
+	stop()
+	return errors.Join(err, <-served)
+}
