@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waggle-net/waggle/controlplane/config"
+	"github.com/waggle-net/waggle/controlplane/cri"
 	"github.com/waggle-net/waggle/controlplane/health"
 	"github.com/waggle-net/waggle/internal/version"
 )
@@ -33,22 +34,30 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "waggle-kubernetes:", err)
+	err := root().ExecuteContext(ctx)
+	if exit, ok := errors.AsType[*cri.ExitError](err); ok {
+		return exit.Code // of the command in a container, which has said why
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, displayName+":", err)
 		return 1
 	}
 	return 0
 }
 
+// displayName is what help and errors call the program: what a person typed.
+const displayName = "waggle-kube"
+
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "waggle-kubernetes",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName},
 		Short:         "The parts of Kubernetes that waggle-kube runs",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version.String() + ", Kubernetes " + version.Kubernetes,
 	}
-	cmd.AddCommand(controlPlaneCommand(), nodeCommand())
+	cmd.AddCommand(controlPlaneCommand(), nodeCommand(), ctrCommand(), snapshotCommand())
 	return cmd
 }
 

@@ -30,7 +30,8 @@ func snapshotCommand() *cobra.Command {
 		Short: "Save, list and restore the state of the cluster",
 		Long: "Save, list and restore the state of the cluster: what is in etcd, and the keys that\n" +
 			"belong to it. Who has a snapshot has the cluster: keep it as you keep the keys.",
-		Args: cobra.NoArgs,
+		Args: cobra.NoArgs, // an unknown word is an error
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&l.Data, "data-dir", layout.DefaultDataDir, "the server's data folder")
 	cmd.PersistentFlags().StringVar(&l.Run, "run-dir", layout.DefaultRunDir, "the server's run folder")

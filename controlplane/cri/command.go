@@ -61,6 +61,8 @@ other has. What follows -- goes to containerd's own command line, ctr:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          t.runNative,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&t.layout.Data, "data-dir", layout.DefaultDataDir, "the server's data folder")
@@ -102,6 +104,16 @@ func (t *tool) connected(run func(ctx context.Context, c *client, cmd *cobra.Com
 		}
 		defer c.close(ctx)
 		return run(ctx, c, cmd, args)
+	}
+}
+
+// takes says how many arguments a command has; below zero is no limit.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := len(args); n < least || most >= 0 && n > most {
+			return fmt.Errorf("%s: got %d arguments: write `waggle-kube ctr %s`, and see its --help", cmd.Name(), n, cmd.Use)
+		}
+		return nil
 	}
 }
 

@@ -34,7 +34,7 @@ func (t *tool) psCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps",
 		Short: "List containers, the newest first",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, _ []string) error {
 			return t.showContainers(ctx, c, cmd, o, out)
 		}),
@@ -114,8 +114,15 @@ func (c *client) selectContainers(ctx context.Context, o containerOptions) ([]*r
 	return slices.DeleteFunc(list, func(x *runtimeapi.Container) bool {
 		return !name.MatchString(x.GetMetadata().GetName()) ||
 			!namespace.MatchString(types.GetPodNamespace(x.Labels)) ||
-			!strings.Contains(imageName(x), o.image) && !strings.Contains(x.ImageRef, o.image)
+			!fromImage(x, o.image)
 	}), err
+}
+
+// fromImage tells whether one of the names of a container's image has this in it.
+func fromImage(c *runtimeapi.Container, part string) bool {
+	return slices.ContainsFunc([]string{imageName(c), c.GetImage().GetImage(), c.ImageRef}, func(name string) bool {
+		return strings.Contains(name, part)
+	})
 }
 
 // imageName is what the pod's author wrote: the kubelet asks for an image by its id.

@@ -32,7 +32,7 @@ func (t *tool) execCommand() *cobra.Command {
 
 Without -i or -t its output is printed when it has ended, at most 16 MB of it;
 with one of them as it comes.`,
-		Args: cobra.MinimumNArgs(2),
+		Args: takes(2, -1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			id, err := c.container(ctx, args[0])
 			if err != nil {

@@ -59,6 +59,8 @@ func newFilledNode(t *testing.T) *node {
 	c[webOnce].FinishedAt, c[webOnce].ExitCode, c[webOnce].Reason = c[webOnce].CreatedAt+int64(time.Minute), 137, "OOMKilled"
 	c[webOnce].LogPath = ""
 	n.fillImages()
+	// The kubelet names an image by its digest where it was pulled by it.
+	c[dnsNow].ImageRef = n.ImageService.Images[dnsImage].RepoDigests[0]
 	n.fillLogs(t)
 	return n
 }
@@ -101,6 +103,7 @@ func (n *node) fillImages() {
 		{Id: dnsImage, Size: 999, RepoDigests: []string{"registry.k8s.io/coredns/coredns@sha256:" + full("d1")}},
 		{Id: pauseImage, Size: 12_345, RepoTags: []string{"waggle.local/pause:1"}, Pinned: true},
 		{Id: bareImage, Size: 2_500_000_000},
+		{Id: "sha256:" + full("01d"), Size: 0, RepoTags: []string{"registry.example/old:0"}}, // nobody uses it
 	} {
 		n.ImageService.Images[i.Id] = i
 	}

@@ -21,7 +21,7 @@ func (t *tool) imagesCommand() *cobra.Command {
 		Use:     "images [NAME]",
 		Aliases: []string{"image"},
 		Short:   "List images, or those with this in their name",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    takes(0, 1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			list, err := c.listImages(ctx)
 			if err != nil {
@@ -152,7 +152,7 @@ func (t *tool) pullCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pull IMAGE...",
 		Short: "Pull images, with the mirrors and credentials of the node's configuration",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  takes(1, -1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			var errs []error
 			for _, name := range args {
@@ -235,21 +235,38 @@ func removeImages(ctx context.Context, c *client, cmd *cobra.Command, o removeIm
 func (c *client) removableImages(ctx context.Context, o removeImageOptions) ([]*runtimeapi.Image, error) {
 	used := map[string]bool{}
 	if o.prune {
-		list, err := c.listContainers(ctx, nil)
-		if err != nil {
+		var err error
+		if used, err = c.usedImages(ctx); err != nil {
 			return nil, err
-		}
-		for _, x := range list {
-			// A reference is a digest in a registry or the id itself: ask whose it is.
-			for _, ref := range []string{x.ImageRef, x.GetImage().GetImage()} {
-				if i, err := c.image(ctx, ref); err == nil {
-					used[i.Id] = true
-				}
-			}
 		}
 	}
 	list, err := c.listImages(ctx)
 	return slices.DeleteFunc(list, func(i *runtimeapi.Image) bool {
 		return used[i.Id] || i.Pinned && !o.force
 	}), err
+}
+
+// usedImages are the ids of images that containers were made from, running or not.
+func (c *client) usedImages(ctx context.Context) (map[string]bool, error) {
+	list, err := c.listContainers(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, x := range list {
+		// A reference is an id or a name with a digest: containerd knows of which image.
+		for _, ref := range []string{x.ImageRef, x.GetImage().GetImage()} {
+			if ref == "" || used[ref] {
+				continue
+			}
+			resp, err := c.images.ImageStatus(ctx, &runtimeapi.ImageSpec{Image: ref}, false)
+			if err != nil {
+				return nil, fmt.Errorf("look up image %s of container %s: %w", ref, x.Id, plain(err))
+			}
+			if resp.GetImage() != nil {
+				used[resp.Image.Id] = true
+			}
+		}
+	}
+	return used, nil
 }

@@ -13,7 +13,7 @@ func (t *tool) infoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "info",
 		Short: "Print whether containerd and its network are ready, and its configuration, as JSON",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, _ []string) error {
 			resp, err := c.runtime.Status(ctx, true)
 			if err != nil {
@@ -32,7 +32,7 @@ func (t *tool) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of containerd",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, _ []string) error {
 			v, err := c.runtime.Version(ctx, "")
 			if err != nil {

@@ -75,7 +75,7 @@ func (t *tool) inspecting(use, short string, inspect func(context.Context, *clie
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  cobra.MinimumNArgs(1),
+		Args:  takes(1, -1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			var errs []error
 			for _, a := range args {

@@ -25,7 +25,7 @@ func (t *tool) logsCommand() *cobra.Command {
 		Short: "Print what a container wrote",
 		Example: `  waggle-kube ctr logs --tail 20 -f 3f4b
   waggle-kube ctr logs --since 2026-01-31T12:00:00Z 3f4b`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			return t.showLogs(ctx, c, cmd, o, args[0])
 		}),

@@ -32,7 +32,7 @@ func (t *tool) podsCommand() *cobra.Command {
 		Use:     "pods",
 		Aliases: []string{"pod"},
 		Short:   "List pods, the newest first",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, _ []string) error {
 			return t.showPods(ctx, c, cmd, o, out)
 		}),

@@ -27,7 +27,7 @@ func (t *tool) statsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats [CONTAINER]",
 		Short: "Print what running containers use",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  takes(0, 1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			filter := &runtimeapi.ContainerStatsFilter{}
 			var err error
@@ -56,7 +56,7 @@ func (t *tool) podStatsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "statsp [POD]",
 		Short: "Print what pods use",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  takes(0, 1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			filter := &runtimeapi.PodSandboxStatsFilter{}
 			var err error

@@ -25,7 +25,7 @@ func (t *tool) stopCommand() *cobra.Command {
 		Use:   "stop CONTAINER...",
 		Short: "Stop running containers",
 		Long:  "Stop running containers.\n\n" + restarted,
-		Args:  cobra.MinimumNArgs(1),
+		Args:  takes(1, -1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			if seconds < 0 {
 				return fmt.Errorf("--timeout %d: want seconds, or 0 to kill at once", seconds)
@@ -52,7 +52,7 @@ func (t *tool) stopPodCommand() *cobra.Command {
 		Use:   "stopp POD...",
 		Short: "Stop pods: kill their containers, and take their network down",
 		Long:  "Stop pods: kill their containers, and take their network down.\n\n" + restarted,
-		Args:  cobra.MinimumNArgs(1),
+		Args:  takes(1, -1),
 		RunE: t.connected(func(ctx context.Context, c *client, cmd *cobra.Command, args []string) error {
 			list, err := c.listPods(ctx, nil)
 			if err != nil {
@@ -186,7 +186,7 @@ func (t *tool) stopAllCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "stop-all",
 		Short:  "Stop and remove all pods of this node",
-		Args:   cobra.NoArgs,
+		Args:   takes(0, 0),
 		Hidden: true, // it belongs to `waggle-kube stop --all`, for the kubelet must have ended
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := StopPods(cmd.Context(), t.layout, grace)

@@ -44,7 +44,7 @@ func addOutput(cmd *cobra.Command, formats ...string) *output {
 
 func (o *output) check() error {
 	if !slices.Contains(o.formats, o.format) {
-		return fmt.Errorf("unknown output %q: use %s", o.format, strings.Join(o.formats, " or "))
+		return fmt.Errorf("unknown output %q: use %s", o.format, strings.Join(o.formats, ", "))
 	}
 	return nil
 }

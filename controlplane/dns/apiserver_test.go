@@ -172,11 +172,19 @@ func (a *apiServer) list(w http.ResponseWriter, resource string) {
 	})
 }
 
-// watch streams events. With sendInitialEvents, those start with everything there is.
+// watch streams events. With sendInitialEvents, those start with everything there is,
+// and with a version, with what is newer.
 func (a *apiServer) watch(w http.ResponseWriter, r *http.Request, resource string) {
 	events := make(chan metav1.WatchEvent, 1000)
+	from, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	a.mu.Lock()
-	if r.URL.Query().Get("sendInitialEvents") == "true" {
+	if r.URL.Query().Get("sendInitialEvents") != "true" {
+		for _, o := range a.objects[resource] {
+			if version, _ := strconv.Atoi(o.(metav1.Object).GetResourceVersion()); version > from {
+				events <- metav1.WatchEvent{Type: string(watch.Modified), Object: runtime.RawExtension{Object: o}}
+			}
+		}
+	} else {
 		for _, o := range a.objects[resource] {
 			events <- metav1.WatchEvent{Type: string(watch.Added), Object: runtime.RawExtension{Object: o}}
 		}

@@ -6,10 +6,12 @@ package dns
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -129,9 +131,13 @@ func answeredTCP(t *testing.T, from, to string, query *mdns.Msg) bool {
 	return err == nil
 }
 
+var links atomic.Int64
+
 // TestLinkLocalNameserver forwards to a nameserver whose address has a zone.
 func TestLinkLocalNameserver(t *testing.T) {
-	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "uplink"}, PeerName: "peer"}
+	// A name for each run: the net package remembers the number behind one for a minute.
+	name := fmt.Sprintf("uplink%d", links.Add(1))
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "peer-" + name}
 	if err := netlink.LinkAdd(link); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +150,7 @@ func TestLinkLocalNameserver(t *testing.T) {
 	if err := errors.Join(netlink.AddrAdd(link, addr), netlink.LinkSetUp(link)); err != nil {
 		t.Fatal(err)
 	}
-	packets, err := net.ListenPacket("udp", "[fe80::53%uplink]:53")
+	packets, err := net.ListenPacket("udp", "[fe80::53%"+name+"]:53")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +164,7 @@ func TestLinkLocalNameserver(t *testing.T) {
 	go server.ActivateAndServe()
 	t.Cleanup(func() { packets.Close() })
 
-	n := startFollowing(t, testConfig(t, newAPIServer(t, smallCluster).kubeconfig), "fe80::53%uplink")
+	n := startFollowing(t, testConfig(t, newAPIServer(t, smallCluster).kubeconfig), "fe80::53%"+name)
 	await.Until(t, func() error { // the device comes up
 		want := "NOERROR\nwww.example.org.\t30\tIN\tA\t192.0.2.80\n"
 		if got := n.answer("udp4", "A", "www.example.org."); got != want {

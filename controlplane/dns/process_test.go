@@ -17,11 +17,12 @@ import (
 )
 
 func TestRedirectLog(t *testing.T) {
-	before, flags := log.Writer(), log.Flags()
-	defer func() { log.SetOutput(before); log.SetFlags(flags) }()
+	std := log.Default()
+	before, flags := std.Writer(), std.Flags()
+	defer func() { std.SetOutput(before); std.SetFlags(flags) }()
 
 	var other, ours bytes.Buffer
-	log.SetOutput(&other)
+	std.SetOutput(&other)
 	restore := redirectLog(slog.New(slog.NewTextHandler(&ours, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -31,16 +32,16 @@ func TestRedirectLog(t *testing.T) {
 			return a
 		},
 	})))
-	log.SetFlags(0)
-	log.Print("[INFO] plugin/errors: 2 example.org. A: i/o timeout")
-	log.Print("[WARNING] two\nlines")
-	log.SetFlags(log.LstdFlags | log.Lmicroseconds)
-	log.Print("[ERROR] plugin/cache: [x] full")
-	log.SetFlags(0)
-	log.Print("http: TLS handshake error")
-	log.Print("see [INFO] there")
+	std.SetFlags(0)
+	std.Print("[INFO] plugin/errors: 2 example.org. A: i/o timeout")
+	std.Print("[WARNING] two\nlines")
+	std.SetFlags(log.LstdFlags | log.Lmicroseconds)
+	std.Print("[ERROR] plugin/cache: [x] full")
+	std.SetFlags(0)
+	std.Print("http: TLS handshake error")
+	std.Print("see [INFO] there")
 	restore()
-	log.Print("[INFO] after the end")
+	std.Print("[INFO] after the end")
 
 	wantOurs := `level=INFO msg=coredns message="2 example.org. A: i/o timeout" plugin=errors
 level=WARN msg=coredns message="two\nlines"

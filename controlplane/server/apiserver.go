@@ -8,7 +8,10 @@ import (
 	"strconv"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	apimux "k8s.io/apiserver/pkg/server/mux"
+	"k8s.io/apiserver/pkg/server/routes"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/prometheus/slis"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
@@ -47,7 +50,7 @@ func newAPIServer(ctx context.Context, o *Options) (*apiServer, error) {
 	generic.EnableMetrics = false
 	config.ApiExtensions.GenericConfig.EnableMetrics = false
 	config.Aggregator.GenericConfig.EnableMetrics = false
-	if err := generic.AddPostStartHook("waggle-kube/bootstrap", bootstrapHook(o)); err != nil {
+	if err := generic.AddPostStartHook("waggle-kube/bootstrap", bootstrap); err != nil {
 		return nil, fmt.Errorf("configure apiserver: %w", err)
 	}
 	complete, err := config.Complete()
@@ -58,7 +61,11 @@ func newAPIServer(ctx context.Context, o *Options) (*apiServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make apiserver: %w", err)
 	}
-	installMetrics(chain.GenericAPIServer.Handler.NonGoRestfulMux, ofAPIServer)
+	// Registers the API server's families, on a mux that nobody is served from.
+	routes.DefaultMetrics{}.Install(apimux.NewPathRecorderMux("unused"))
+	m := chain.GenericAPIServer.Handler.NonGoRestfulMux
+	installMetrics(m, ofAPIServer)
+	slis.SLIMetrics{}.Install(m)
 	return &apiServer{aggregator: chain, loopback: generic.LoopbackClientConfig}, nil
 }
 

@@ -81,6 +81,11 @@ func (s *Saver) stream(ctx context.Context, w io.Writer) (string, error) {
 		return "", fmt.Errorf("connect to etcd: %w", err)
 	}
 	defer client.Close()
+	// The stream tells the version of the database's format alone.
+	status, err := client.Status(ctx, s.url())
+	if err != nil {
+		return "", fmt.Errorf("ask etcd for its version: %w", err)
+	}
 	response, err := client.SnapshotWithVersion(ctx)
 	if err != nil {
 		return "", fmt.Errorf("save etcd's database: %w", err)
@@ -89,7 +94,7 @@ func (s *Saver) stream(ctx context.Context, w io.Writer) (string, error) {
 	if _, err := io.Copy(w, response.Snapshot); err != nil {
 		return "", fmt.Errorf("save etcd's database: %w", err)
 	}
-	return response.Version, nil
+	return status.Version, nil
 }
 
 // probe connects once: etcd's client would try again and again, and not say why.

@@ -163,5 +163,5 @@ func (r *Restorer) mayReplace() error {
 }
 
 func device(info fs.FileInfo) uint64 {
-	return uint64(info.Sys().(*syscall.Stat_t).Dev)
+	return info.Sys().(*syscall.Stat_t).Dev
 }

@@ -81,15 +81,22 @@ func (s *Saver) save(ctx context.Context, path string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, content := range small {
-		if !bytes.Equal(content, again[name]) {
-			return nil, fmt.Errorf("%s has changed meanwhile: save it again", filepath.Join(s.Layout.Data, name))
-		}
+	if err := unchanged(s.Layout.Data, small, again); err != nil {
+		return nil, err
 	}
 	err = writePart(path, func(w io.Writer) error {
 		return writeArchive(w, m, small, &interruptible{ctx, io.NewSectionReader(db, 0, db.size)})
 	})
 	return m, err
+}
+
+func unchanged(data string, before, after map[string][]byte) error {
+	for name, content := range before {
+		if !bytes.Equal(content, after[name]) {
+			return fmt.Errorf("%s has changed meanwhile: save it again", filepath.Join(data, name))
+		}
+	}
+	return nil
 }
 
 func (s *Saver) readSmall() (map[string][]byte, error) {

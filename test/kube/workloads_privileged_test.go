@@ -51,7 +51,7 @@ func version(t *testing.T, c *cluster) {
 			t.Errorf("%s says that it is %s", what, got)
 		}
 	}
-	if runtime != "containerd://v2.4.2" {
+	if runtime != "containerd://2.4.2" {
 		t.Errorf("the runtime says that it is %s", runtime)
 	}
 }

@@ -65,6 +65,10 @@ func (h *Host) PodNetNSDir() string { return filepath.Join(h.Dir(), "netns") }
 // pods' below it: where socket programs are attached.
 func (h *Host) CgroupRoot() string { return filepath.Join(labCgroup(h.lab.Name), h.Name) }
 
+// processCgroup is where the host's own processes are: a leaf, since where version 2
+// hands controllers down to the pods, no process may be in an inner cgroup.
+func (h *Host) processCgroup() string { return filepath.Join(h.CgroupRoot(), "host") }
+
 func (h *Host) mntPath() string { return filepath.Join(nsDir(h.lab.Name), h.Name+".mnt") }
 func (h *Host) utsPath() string { return filepath.Join(nsDir(h.lab.Name), h.Name+".uts") }
 
@@ -80,7 +84,7 @@ func (h *Host) wrap(step string, err error) error {
 // namespaces and in its cgroup. It dies with ctx. The program is looked up
 // inside, and its working folder is "/".
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return enterCommand(ctx, h.CgroupRoot(), h.nsenter(h.NetNSPath(), name, args))
+	return enterCommand(ctx, h.processCgroup(), h.nsenter(h.NetNSPath(), name, args))
 }
 
 // nsenter wraps a command so that it runs in the given network namespace and the

@@ -21,16 +21,14 @@ func KubePrivate() []string {
 	return []string{"/var/lib/waggle-kube", "/var/log/pods", "/var/log/containers", "/etc/kubernetes"}
 }
 
-// KubeCgroup is the cgroup that a host's pods are below, as the kubelet names it:
-// the same path in every hierarchy.
-func (h *Host) KubeCgroup() string { return "/" + filepath.Join(kubeCgroupParent, h.lab.Name, h.Name) }
+// KubeCgroup is the cgroup that a host's pods are below, as the kubelet names it: the
+// same path in every hierarchy, below CgroupRoot in that of version 2.
+func (h *Host) KubeCgroup() string {
+	return "/" + filepath.Join(cgroupParent, h.lab.Name, h.Name, "kube")
+}
 
-// kubeCgroupParent is apart from cgroupParent: controllers are enabled in it, and so
-// no process may be in its inner cgroups.
-const kubeCgroupParent = "waggle-lab-pods"
-
-// kubeCgroups are a lab's cgroups of pods in all hierarchies, whether they exist
-// or not.
+// kubeCgroups are a lab's cgroups in the hierarchies of version 1, whether they exist
+// or not. Processes in them are also in those of version 2, where they are found.
 func kubeCgroups(name string) ([]string, error) {
 	mounts, err := mountsBelow("/sys/fs/cgroup")
 	if err != nil {
@@ -38,29 +36,34 @@ func kubeCgroups(name string) ([]string, error) {
 	}
 	var roots []string
 	for _, m := range mounts {
-		if m.fsType == "cgroup" || m.fsType == "cgroup2" {
-			roots = append(roots, filepath.Join(m.point, kubeCgroupParent, name))
+		if m.fsType == "cgroup" {
+			roots = append(roots, filepath.Join(m.point, cgroupParent, name))
 		}
 	}
 	return roots, nil
 }
 
-// makeKubeCgroup makes the host's cgroup of pods in every hierarchy. Those of cgroup
-// v1 that limit processors and memory nodes start empty, and those of v2 without
+// makeKubeCgroup makes the host's cgroup of pods in every hierarchy. Those of version
+// 1 that limit processors and memory nodes start empty, and those of version 2 without
 // controllers: both are handed down from the root.
 func (h *Host) makeKubeCgroup() error {
 	roots, err := kubeCgroups(h.lab.Name)
 	if err != nil {
 		return err
 	}
+	suffix := filepath.Join(cgroupParent, h.lab.Name)
+	mounts := []string{strings.TrimSuffix(labCgroup(h.lab.Name), suffix)}
 	for _, root := range roots {
-		dir := filepath.Join(root, h.Name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make pods' cgroup: %w", err)
-		}
-		mount := strings.TrimSuffix(root, "/"+filepath.Join(kubeCgroupParent, h.lab.Name))
-		for _, step := range []string{kubeCgroupParent, filepath.Join(kubeCgroupParent, h.lab.Name), filepath.Join(kubeCgroupParent, h.lab.Name, h.Name)} {
-			if err := inheritCgroup(mount, step); err != nil {
+		mounts = append(mounts, strings.TrimSuffix(root, suffix))
+	}
+	for _, mount := range mounts {
+		dir := mount
+		for step := range strings.SplitSeq(strings.TrimPrefix(h.KubeCgroup(), "/"), "/") {
+			dir = filepath.Join(dir, step)
+			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("make pods' cgroup: %w", err)
+			}
+			if err := inheritCgroup(dir); err != nil {
 				return fmt.Errorf("make pods' cgroup: %w", err)
 			}
 		}
@@ -69,11 +72,10 @@ func (h *Host) makeKubeCgroup() error {
 }
 
 // inheritCgroup gives a cgroup what its parent has: cpusets (v1), controllers (v2).
-func inheritCgroup(mount, step string) error {
-	dir := filepath.Join(mount, step)
+func inheritCgroup(dir string) error {
 	parent := filepath.Dir(dir)
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-		if isCgroup2(mount) {
+		if isCgroup2(dir) {
 			break
 		}
 		value, err := os.ReadFile(filepath.Join(parent, name))
@@ -86,7 +88,7 @@ func inheritCgroup(mount, step string) error {
 			return err
 		}
 	}
-	if !isCgroup2(mount) {
+	if !isCgroup2(dir) {
 		return nil
 	}
 	controllers, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
@@ -102,7 +104,8 @@ func inheritCgroup(mount, step string) error {
 	return nil
 }
 
-// removeKubeCgroups removes a lab's cgroups of pods in all hierarchies.
+// removeKubeCgroups removes a lab's cgroups in the hierarchies of version 1, when its
+// processes are gone.
 func removeKubeCgroups(ctx context.Context, name string) error {
 	roots, err := kubeCgroups(name)
 	if err != nil {

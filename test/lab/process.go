@@ -37,7 +37,7 @@ func (h *Host) Start(ctx context.Context, name string, argv ...string) (*Process
 	if len(argv) == 0 {
 		return nil, h.wrap("start "+name, errors.New("no program given"))
 	}
-	return h.start(ctx, name, h.CgroupRoot(), h.nsenter(h.NetNSPath(), argv[0], argv[1:]))
+	return h.start(ctx, name, h.processCgroup(), h.nsenter(h.NetNSPath(), argv[0], argv[1:]))
 }
 
 func (h *Host) start(ctx context.Context, name, cgroup string, argv []string) (*Process, error) {

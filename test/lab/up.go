@@ -123,7 +123,7 @@ func (h *Host) makeFolders() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(h.CgroupRoot(), "pods"), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Join(h.CgroupRoot(), "pods"), 0o755), os.MkdirAll(h.processCgroup(), 0o755)); err != nil {
 		return err
 	}
 	if err := unix.Mount("bpf", h.BPFRoot(), "bpf", 0, "mode=0700"); err != nil {

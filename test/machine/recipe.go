@@ -36,8 +36,8 @@ var settings = map[string]string{
 	"/etc/hostname": "machine\n",
 	"/etc/hosts":    "127.0.0.1\tlocalhost\n127.0.1.1\tmachine\n::1\tlocalhost ip6-localhost ip6-loopback\n",
 	"/etc/fstab":    rootDevice + " / ext4 errors=remount-ro 0 1\n",
-	// For processors that an emulated one resembles, and that are not there.
-	"/etc/modprobe.d/machine.conf": "blacklist powernow_k8\nblacklist acpi_cpufreq\n",
+	// For what an emulated processor seems to have.
+	"/etc/modprobe.d/machine.conf": "blacklist kvm_amd\nblacklist powernow_k8\nblacklist acpi_cpufreq\n",
 	// The name server of QEMU's network, which answers nobody.
 	"/etc/resolv.conf": "nameserver 192.0.2.3\n",
 	"/etc/systemd/system/" + agentUnit: `[Unit]

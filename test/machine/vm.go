@@ -19,7 +19,7 @@ import (
 
 // commandLine is the guest kernel's. A kernel that has stumbled proves nothing,
 // and SYSTEMD_COLORS is systemd's own, in the environment of process 1.
-const commandLine = "root=" + rootDevice + " rw console=ttyS0 net.ifnames=0 panic=-1 oops=panic SYSTEMD_COLORS=0"
+const commandLine = "root=" + rootDevice + " rw console=ttyS0 loglevel=5 net.ifnames=0 panic=-1 oops=panic SYSTEMD_COLORS=0"
 
 // A vm is one run of QEMU, which is one boot.
 type vm struct {
@@ -155,7 +155,7 @@ func qemuArgs(o Options, image, accel string, clock time.Time) []string {
 	}
 	return []string{
 		// What a cloud's machine has: neither disks of old nor USB to look for.
-		"-machine", "q35,sata=off,smbus=off,usb=off", "-accel", accel, "-cpu", "max,svm=off",
+		"-machine", "q35,sata=off,smbus=off,usb=off", "-accel", accel, "-cpu", "max",
 		"-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.MemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", nic,
 		// A QEMU for each boot: in the second one of the same QEMU (7.2),

@@ -20,6 +20,7 @@ var debianPackage = map[string]string{
 	"cp":                 "coreutils",
 	"debugfs":            "e2fsprogs",
 	"depmod":             "kmod",
+	"e2fsck":             "e2fsprogs",
 	"dpkg-deb":           "dpkg",
 	"mke2fs":             "e2fsprogs",
 	"mmdebstrap":         "mmdebstrap",
@@ -27,21 +28,29 @@ var debianPackage = map[string]string{
 	"xz":                 "xz-utils",
 }
 
+// sbin has administrators' programs, and is not on every user's path.
+const sbin = "/usr/sbin/"
+
 // Find returns the path of a program, or says which package has it.
 func Find(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("find %s: not installed (Debian package %s)", name, debianPackage[name])
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
 	}
-	return path, nil
+	if path, err := exec.LookPath(sbin + name); err == nil {
+		return path, nil
+	}
+	return "", fmt.Errorf("find %s: not installed (Debian package %s)", name, debianPackage[name])
 }
 
 // Command prepares a program that runs until it ends or ctx does.
 func Command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	if _, err := Find(name); err != nil {
+	path, err := Find(name)
+	if err != nil {
 		return nil, err
 	}
-	return exec.CommandContext(ctx, name, args...), nil
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Args[0] = name
+	return cmd, nil
 }
 
 // Output runs a program in dir and returns what it prints.

@@ -10,12 +10,10 @@ import (
 // TestMissing: the message says what to install.
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", "")
-	for name := range debianPackage {
-		_, err := Output(t.Context(), "", name)
-		want := "find " + name + ": not installed (Debian package " + debianPackage[name] + ")"
-		if err == nil || err.Error() != want {
-			t.Errorf("got %v, want %s", err, want)
-		}
+	_, err := Output(t.Context(), "", "qemu-system-x86_64")
+	const want = "find qemu-system-x86_64: not installed (Debian package qemu-system-x86)"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
