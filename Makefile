@@ -43,9 +43,9 @@ CONTAINERD_LDFLAGS = -s -w -X github.com/containerd/containerd/v2/version.Versio
 # Run with tools/go.mod: what linters and generators need stays out of ours.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-BPF_C = $(shell git ls-files --cached --others --exclude-standard -- 'bpf/*.c' 'bpf/*.h')
+C_FILES = $(shell git ls-files --cached --others --exclude-standard -- 'bpf/*.c' 'bpf/*.h' 'controlplane/image/pause/*.c')
 SCRIPTS = .ci/run $(shell git ls-files --cached --others --exclude-standard -- '*.sh')
-GENERATED := '*_bpfel.go' '*_bpfel.o'
+GENERATED := '*_bpfel.go' '*_bpfel.o' 'controlplane/image/pause/pause_*'
 
 # The packages that hold a file behind the build tag: the others have been tested
 # without root.
@@ -100,15 +100,15 @@ bin/waggle-lab:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./test/lab/cmd/lab
 
 .PHONY: generate
-generate: deps-generate ## compile the eBPF programs and write their Go side
-	$(GO) generate ./bpf/...
+generate: deps-generate ## compile the eBPF programs, write their Go side, and compile pause
+	$(GO) generate ./bpf/... ./controlplane/image/...
 
 .PHONY: generate-check
 generate-check: generate ## fail if what is generated differs from what is committed
 	@new=$$(git ls-files --others --exclude-standard -- $(GENERATED)); \
 	if ! git diff --exit-code --stat -- $(GENERATED) || [[ -n "$$new" ]]; then \
 		if [[ -n "$$new" ]]; then printf 'not committed: %s\n' $$new; fi; \
-		echo 'generate-check: generated files are stale. To repair: make generate && git add bpf'; \
+		echo 'generate-check: generated files are stale. To repair: make generate && git add bpf controlplane/image'; \
 		exit 1; \
 	fi
 
@@ -118,8 +118,9 @@ generate-check: generate ## fail if what is generated differs from what is commi
 test: test-unit test-privileged ## run all tests: first those that need no root, then the others
 
 .PHONY: test-unit
-test-unit: ## run the tests that need no root
+test-unit: deps-test ## run the tests that need no root
 	$(GO) test $(TESTFLAGS) ./...
+	$(GO) -C third_party/containerd test $(TESTFLAGS) ./...
 
 # One package at a time, for they share the machine; never from the cache, for
 # what they test is the kernel as much as the code.
@@ -146,14 +147,15 @@ fuzz: ## run each fuzz test for a while (FUZZTIME=10s)
 .PHONY: lint
 lint: deps-lint ## check Go, C and shell for mistakes and style
 	$(GO) vet -tags privileged,guest ./...
+	$(GO) -C third_party/containerd vet ./...
 	$(TOOL) golangci-lint run ./...
-	clang-format-16 --dry-run --Werror $(BPF_C)
+	clang-format-16 --dry-run --Werror $(C_FILES)
 	shellcheck --external-sources $(SCRIPTS)
 
 .PHONY: fmt
 fmt: deps-lint ## format Go and C
 	$(TOOL) golangci-lint fmt ./...
-	clang-format-16 -i $(BPF_C)
+	clang-format-16 -i $(C_FILES)
 
 .PHONY: deps
 deps: ## install the packages that building and testing need (Debian, Ubuntu)

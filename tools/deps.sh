@@ -16,10 +16,15 @@ run         iproute2          ip
 run         util-linux        nsenter
 run         nftables          nft
 run         iputils-ping      ping
+run         runc              runc
+test        busybox-static    /bin/busybox
+test        containernetworking-plugins  /usr/lib/cni/bridge
+test        procps            pgrep
 test        qemu-system-x86   qemu-system-x86_64
 test        xz-utils          xz
 generate    clang-16          clang-16
 generate    llvm-16           llvm-strip-16
+generate    lld-16            /usr/lib/llvm-16/bin/ld.lld
 generate    libbpf-dev        /usr/include/bpf/bpf_helpers.h
 generate    linux-libc-dev    /usr/include/linux/bpf.h
 lint        clang-format-16   clang-format-16

@@ -54,6 +54,9 @@ func serverOptions(c *config.Config) server.Options {
 	if c.Etcd.Profile == config.EtcdSlowDisk {
 		o.Etcd.Heartbeat, o.Etcd.Election = 500*time.Millisecond, 5*time.Second
 	}
+	if s := c.Snapshots; s.Interval.Duration > 0 {
+		o.Snapshots = &server.SnapshotOptions{Dir: s.Dir, Every: s.Interval.Duration, Keep: s.Keep}
+	}
 	if a := c.Audit; a.Enabled {
 		o.Audit = &server.AuditOptions{
 			Policy: a.PolicyFile, Path: a.Path, MaxAge: a.MaxAgeDays, MaxBackups: a.MaxBackups, MaxSize: a.MaxSizeMB,

@@ -67,7 +67,7 @@ func snapshotSave(l *layout.Layout) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "saved %s: %d keys at revision %d\n", path, m.Keys, m.Revision)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "saved %s (revision %d, keys: %d)\n", path, m.Revision, m.Keys)
 			return err
 		},
 	}
@@ -164,7 +164,7 @@ func snapshotRestore(l *layout.Layout) *cobra.Command {
 // tellRestored says what was done, and what is to be done next.
 func tellRestored(w io.Writer, l layout.Layout, r *snapshot.Restored) error {
 	m := r.Manifest
-	text := fmt.Sprintf("restored into %s: %d keys of node %s, saved at %s\n", l.Data, m.Keys, m.Node, m.Time.Format(time.RFC3339))
+	text := fmt.Sprintf("restored into %s what node %s had at %s (keys: %d)\n", l.Data, m.Node, m.Time.Format(time.RFC3339), m.Keys)
 	if r.Aside != "" {
 		text += fmt.Sprintf("what was there is in %s: remove it when you do not need it any more\n", r.Aside)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/waggle-net/waggle/controlplane/pki"
 	"github.com/waggle-net/waggle/controlplane/preflight"
 	"github.com/waggle-net/waggle/controlplane/runtime"
+	"github.com/waggle-net/waggle/controlplane/snapshot/pending"
 	"github.com/waggle-net/waggle/controlplane/supervise"
 	"github.com/waggle-net/waggle/controlplane/supervise/datadir"
 	"github.com/waggle-net/waggle/internal/version"
@@ -47,6 +48,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
+	if err := pending.Check(l); err != nil {
+		return err
+	}
 	if err := datadir.Claim(l, datadir.Programs{Waggle: version.Version, Kubernetes: version.Kubernetes}); err != nil {
 		return err
 	}

@@ -15,14 +15,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func (p *probe) ports(ctx context.Context) []Finding {
 	var all []Finding
+	dying, cancel := context.WithTimeout(ctx, dyingTime)
+	defer cancel()
 	for _, port := range p.Ports {
-		switch err := p.listen(ctx, port); {
+		switch err := p.outlast(dying, port); {
 		case err == nil:
 		case errors.Is(err, unix.EADDRINUSE):
 			all = append(all, p.taken(port)...)
@@ -41,6 +44,28 @@ func (p *probe) ports(ctx context.Context) []Finding {
 		return ok("all %d are free or ours", len(p.Ports))
 	}
 	return ok("all %d are free", len(p.Ports))
+}
+
+// dyingTime is how long the sockets of a process may outlast it: one that was killed
+// gives its memory back first, and nobody can see it meanwhile.
+const dyingTime = 5 * time.Second
+
+// outlast tries a port until it is free, or somebody who can be seen has it.
+func (p *probe) outlast(dying context.Context, port Port) error {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		// Not with the time that is limited: the answer counts.
+		err := p.listen(context.WithoutCancel(dying), port)
+		if !errors.Is(err, unix.EADDRINUSE) || p.holder(port) != 0 {
+			return err
+		}
+		select {
+		case <-dying.Done():
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 // taken says who has a port, unless we do.

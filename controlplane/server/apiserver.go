@@ -15,6 +15,8 @@ import (
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+
+	"github.com/waggle-net/waggle/controlplane/snapshot"
 )
 
 // apiServer is the API server, ready to run.
@@ -81,7 +83,7 @@ func (a *apiServer) run(ctx context.Context) error {
 func apiServerFlags(o *Options) flags {
 	pki := o.Layout.PKI
 	f := flags{
-		"etcd-servers":  etcdURL,
+		"etcd-servers":  snapshot.EtcdURL,
 		"etcd-cafile":   pki("etcd-ca.crt"),
 		"etcd-certfile": pki("apiserver-etcd-client.pem"),
 		"etcd-keyfile":  pki("apiserver-etcd-client.pem"),

@@ -24,17 +24,14 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/schema"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/waggle-net/waggle/controlplane/snapshot"
 )
 
-// etcdURL is where etcd listens for the API server. Both ends have certificates of
-// etcd's own CA.
-const (
-	etcdURL     = "https://127.0.0.1:2379"
-	etcdPeerURL = "https://127.0.0.1:2380"
-	// Health and metrics: where HTTP shares a port with gRPC, etcd serves both by Go's
-	// HTTP/2, whose scheduler lets one large answer hold up all watches.
-	etcdHTTPURL = "https://127.0.0.1:2381"
-)
+// etcdHTTPURL is for health and metrics: where HTTP shares a port with gRPC, etcd
+// serves both by Go's HTTP/2, whose scheduler lets one large answer hold up all
+// watches.
+const etcdHTTPURL = "https://127.0.0.1:2381"
 
 // defragAtStart is how much space defragmenting must win to be done before etcd
 // starts, in MB. It holds up the start, and the file is only copied.
@@ -70,9 +67,9 @@ func etcdConfig(o *Options) (*embed.Config, error) {
 	// First, for it resets what has been set.
 	set := flag.NewFlagSet("etcd", flag.ContinueOnError)
 	cfg.AddFlags(set)
-	cfg.Name = "waggle-kube"
+	cfg.Name = snapshot.EtcdName
 	cfg.Dir = o.Layout.EtcdDir()
-	client, peer := mustURL(etcdURL), mustURL(etcdPeerURL)
+	client, peer := mustURL(snapshot.EtcdURL), mustURL(snapshot.EtcdPeerURL)
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenClientHttpUrls = []url.URL{mustURL(etcdHTTPURL)}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
@@ -125,7 +122,7 @@ func checkStorageVersion(db string) error {
 	}
 	b, err := bbolt.Open(db, 0o600, &bbolt.Options{ReadOnly: true, Timeout: 5 * time.Second})
 	if err != nil {
-		return fmt.Errorf("open etcd's database %s: %w (is another etcd using it? if it is damaged, use waggle-kube snapshot restore)", db, err)
+		return fmt.Errorf("open etcd's database %s: %w (is another etcd using it? if it is damaged, use waggle-kube snapshot restore --force)", db, err)
 	}
 	defer b.Close()
 	return b.View(func(tx *bbolt.Tx) error {

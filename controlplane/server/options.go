@@ -39,6 +39,8 @@ type Options struct {
 	DNSAddrs []netip.Addr
 	DNSPort  uint16
 	Etcd     EtcdOptions
+	// Snapshots is nil for none that are taken by themselves.
+	Snapshots *SnapshotOptions
 	// Audit is nil for no audit log.
 	Audit *AuditOptions
 	// Flags are laid over ours.
@@ -51,6 +53,13 @@ type EtcdOptions struct {
 	Heartbeat, Election time.Duration
 	// Quota is the largest size of the database in bytes.
 	Quota int64
+}
+
+// SnapshotOptions say when the cluster's state is saved.
+type SnapshotOptions struct {
+	Dir   string
+	Every time.Duration
+	Keep  int // the newest ones
 }
 
 // AuditOptions say where the API server's audit log goes.

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/waggle-net/waggle/controlplane/health"
+	"github.com/waggle-net/waggle/controlplane/snapshot"
 )
 
 // The components, as health reports and profiles call them.
@@ -75,6 +76,15 @@ func runOverEtcd(ctx context.Context, o *Options, etcd *embed.Etcd, board *healt
 		return runDNSPublisher(ctx, o, server.loopback, log, ready)
 	})
 	defer stopAll(clients)
+	saving, stopSaving := context.WithCancel(ctx)
+	defer stopSaving()
+	if s := o.Snapshots; s != nil {
+		schedule := &snapshot.Schedule{
+			Every: s.Every, Keep: s.Keep, Dir: s.Dir, Node: o.NodeName,
+			Save: (&snapshot.Saver{Layout: o.Layout, Node: o.NodeName}).Save, Log: log,
+		}
+		go schedule.Run(saving)
+	}
 
 	select {
 	case <-ctx.Done():

@@ -23,6 +23,10 @@ var programs = []struct {
 }{
 	{"cmd/waggled", "k8s.io/kubernetes/...", "the daemon also serves clusters that others run: it talks to the API with client-go"},
 	{"cmd/waggle", "k8s.io/kubernetes/...", "the command line is a client: it talks to the API with client-go"},
+	{"cmd/waggle-kube", "k8s.io/kubernetes/...", "the supervisor costs little memory: waggle-kubernetes, which it runs, embeds Kubernetes"},
+	{"cmd/waggle-kube", "k8s.io/client-go/...", "the supervisor costs little memory: it asks its children over Unix sockets"},
+	{"cmd/waggle-kube", "google.golang.org/grpc/...", "the supervisor costs little memory: runtime.Ready speaks to containerd without it"},
+	{"cmd/waggle-kube", "go.etcd.io/...", "the supervisor costs little memory: snapshots are saved by waggle-kubernetes"},
 	{"cmd/waggle-cni", "k8s.io/...", "the plugin starts for every pod, in milliseconds: it asks the daemon, which knows the cluster"},
 	{"cmd/waggle-cni", "github.com/cilium/ebpf/...", "the plugin only carries the request: the daemon loads and attaches programs"},
 	{"cmd/waggle-cni", "net/http", "the plugin speaks a line of JSON over a Unix socket: net/http doubles its size and start time"},
@@ -54,9 +58,13 @@ var folders = []struct {
 	why    string
 }{
 	{
-		folder: ".", except: []string{"cmd/waggle-kube", "controlplane"},
+		folder: ".", except: []string{"cmd/waggle-kubernetes", "controlplane"},
 		never: "k8s.io/kubernetes/...", tests: true,
-		why: "waggle-kube alone embeds Kubernetes",
+		why: "waggle-kubernetes alone embeds Kubernetes",
+	},
+	{
+		folder: ".", never: "github.com/containerd/containerd/...", tests: true,
+		why: "containerd's CRI does not compile beside the kubelet's: it has a module of its own, and is spoken to over its socket",
 	},
 	{
 		folder: "datapath", except: []string{"datapath/intent/file"}, never: "k8s.io/...",

@@ -28,7 +28,8 @@ func (c *cluster) processes() map[string]int {
 	c.t.Helper()
 	var s supervise.Status
 	out, err := c.tryKube("status", "--json")
-	if json.Unmarshal([]byte(out), &s) != nil {
+	// What follows the first value is said where not everything is ready.
+	if json.NewDecoder(strings.NewReader(out)).Decode(&s) != nil {
 		c.t.Fatalf("status: %v\n%s", err, out)
 	}
 	pids := map[string]int{"supervisor": s.PID}
@@ -118,9 +119,12 @@ func TestLife(t *testing.T) {
 		c.kube("stop")
 		_ = watch.Process.Kill() // it may have ended with the watch
 		_ = watch.Wait()
-		if server.Running() {
-			t.Error("the supervisor still runs")
-		}
+		c.eventually("the end of the supervisor", func() error {
+			if server.Running() {
+				return errors.New("it runs")
+			}
+			return nil
+		})
 		if n := shims(t, c); n < 2 {
 			t.Errorf("%d shims run: the pods were stopped", n)
 		}

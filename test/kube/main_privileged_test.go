@@ -26,7 +26,7 @@ const patience = 3 * time.Minute
 
 // cluster is a server in a lab of its own.
 type cluster struct {
-	t    *testing.T
+	t    testing.TB
 	host *lab.Host
 	bin  string
 }
@@ -41,7 +41,7 @@ const bridge = `{
     {"type": "portmap", "capabilities": {"portMappings": true}}]}`
 
 // newCluster makes a host for a server, without starting one.
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	l := lab.ForTest(t, lab.Topology{Private: lab.KubePrivate()})
 	c := &cluster{t: t, host: l.Nodes()[0], bin: l.BinDir}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,7 +55,7 @@ func runCommand(ctx context.Context, c *wire.Command, answer *wire.Answer) error
 	}
 	stdout, stderr := &limited{}, &limited{}
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	cmd.Env, cmd.Dir = append(environment[:len(environment):len(environment)], c.Env...), c.Dir
+	cmd.Env, cmd.Dir = slices.Concat(environment, c.Env), c.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), stdout, stderr
 	// A group of its own: what a shell started ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
