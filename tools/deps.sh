@@ -19,6 +19,9 @@ run         iputils-ping      ping
 run         runc              runc
 test        busybox-static    /bin/busybox
 test        containernetworking-plugins  /usr/lib/cni/bridge
+test        e2fsprogs         mke2fs
+test        kmod              depmod
+test        mmdebstrap        mmdebstrap
 test        procps            pgrep
 test        qemu-system-x86   qemu-system-x86_64
 test        xz-utils          xz

@@ -63,7 +63,7 @@ func statusCommand() *cobra.Command {
 func readStatus(ctx context.Context, l layout.Layout) (*nodeStatus, error) {
 	s, err := supervise.ReadStatus(ctx, l)
 	if err != nil {
-		return nil, fmt.Errorf("%w: is `waggle-kube server` running?", err)
+		return nil, err
 	}
 	n := &nodeStatus{Status: s, Components: map[string][]health.Component{}}
 	for _, c := range s.Children {

@@ -45,7 +45,9 @@ func serverOptions(c *config.Config) server.Options {
 		Domain:       c.ClusterDomain,
 		DNSAddrs:     c.DNS.Addresses,
 		DNSPort:      uint16(c.DNS.Port),
-		Etcd:         server.EtcdOptions{Heartbeat: 100 * time.Millisecond, Election: time.Second, Quota: int64(c.Etcd.QuotaBytes)},
+
+		SigningDuration: c.Certificates.Validity.Duration,
+		Etcd:            server.EtcdOptions{Heartbeat: 100 * time.Millisecond, Election: time.Second, Quota: int64(c.Etcd.QuotaBytes)},
 		Flags: server.ExtraFlags{
 			Etcd: c.Components.Etcd, APIServer: c.Components.APIServer,
 			ControllerManager: c.Components.ControllerManager, Scheduler: c.Components.Scheduler,

@@ -188,7 +188,7 @@ type Audit struct {
 	// Enabled writes it. Default: false.
 	Enabled bool `json:"enabled"`
 	// PolicyFile is an audit.k8s.io/v1 Policy. Default: empty, ours: metadata of
-	// all that changes something or reads secrets.
+	// all that changes something, and of what people read.
 	PolicyFile string `json:"policyFile"`
 	// Path of the log. Default: log/audit.log in DataDir.
 	Path string `json:"path"`

@@ -72,7 +72,7 @@ func TestPorts(t *testing.T) {
 		}
 		seen[p.String()] = true
 	}
-	if len(seen) != 10 {
+	if len(seen) != 11 {
 		t.Errorf("%d ports", len(seen))
 	}
 }

@@ -41,7 +41,7 @@ var options = option.Set[Config]{Default: Default, Env: EnvPrefix, Options: []op
 	{Field: "etcd.profile", Unit: "profile", Usage: "etcd's timeouts: default, or slow-disk for SD cards and network disks", Ptr: func(c *Config) any { return &c.Etcd.Profile }},
 	{Field: "etcd.quotaBytes", Unit: "size", Usage: "how large etcd's database may become, 64Mi to 8Gi", Ptr: func(c *Config) any { return &c.Etcd.QuotaBytes }},
 	{Field: "audit.enabled", Unit: "", Usage: "write the API's audit log", Ptr: func(c *Config) any { return &c.Audit.Enabled }},
-	{Field: "audit.policyFile", Unit: "file", Usage: "what is written to it, an audit.k8s.io/v1 Policy (default: the metadata of changes and of reading secrets)", Ptr: func(c *Config) any { return &c.Audit.PolicyFile }},
+	{Field: "audit.policyFile", Unit: "file", Usage: "what is written to it, an audit.k8s.io/v1 Policy (default: the metadata of changes, and of what people read)", Ptr: func(c *Config) any { return &c.Audit.PolicyFile }},
 	{Field: "audit.path", Unit: "file", Usage: "the audit log (default: log/audit.log in the data folder)", Ptr: func(c *Config) any { return &c.Audit.Path }},
 	{Field: "audit.maxAgeDays", Unit: "days", Usage: "how long audit logs are kept", Ptr: func(c *Config) any { return &c.Audit.MaxAgeDays }},
 	{Field: "audit.maxBackups", Unit: "files", Usage: "how many ended audit logs are kept", Ptr: func(c *Config) any { return &c.Audit.MaxBackups }},

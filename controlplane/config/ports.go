@@ -32,6 +32,7 @@ const (
 	EtcdPeerPort          = 2380
 	EtcdHTTPPort          = 2381
 	KubeletHealthPort     = 10248
+	DNSMetricsPort        = 9153
 	KubeletPort           = 10250
 	ControllerManagerPort = 10257
 	SchedulerPort         = 10259
@@ -49,6 +50,7 @@ func Ports(c *Config) []Port {
 		{EtcdPeerPort, "TCP", LoopbackOnly, "etcd: other members", ""},
 		{EtcdHTTPPort, "TCP", LoopbackOnly, "etcd: health, metrics", ""},
 		{KubeletHealthPort, "TCP", LoopbackOnly, "kubelet: health", ""},
+		{DNSMetricsPort, "TCP", LoopbackOnly, "cluster DNS: metrics", ""},
 		{ControllerManagerPort, "TCP", LoopbackOnly, "controller-manager: health, metrics", ""},
 		{SchedulerPort, "TCP", LoopbackOnly, "scheduler: health, metrics", ""},
 	}

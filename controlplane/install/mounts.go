@@ -20,8 +20,10 @@ import (
 // systems of containers, namespaces. The folders themselves, and those right below
 // the data folder, may be disks that an administrator mounted: they stay.
 func unmountBelow(l layout.Layout, out io.Writer) error {
+	// The kubelet mounts its folder upon itself, to have mounts below it shared.
+	self := sameDevice(l.KubeletDir(), l.Data)
 	ours := func(point string) bool {
-		return below(point, l.KubeletDir()) || below(point, l.ContainerdDir()) || below(point, l.Run)
+		return self && point == l.KubeletDir() || below(point, l.KubeletDir()) || below(point, l.ContainerdDir()) || below(point, l.Run)
 	}
 	// A mount that is shared appears in several places, and one umount removes it
 	// from all of them; what is in use is busy: look again until nothing changes.
@@ -76,6 +78,13 @@ func mountPoints(wanted func(point string) bool) ([]string, error) {
 		points = append(points, m.Mountpoint)
 	}
 	return points, nil
+}
+
+// sameDevice says whether two folders are of one file system. What is not there is of
+// none.
+func sameDevice(a, b string) bool {
+	var sa, sb unix.Stat_t
+	return unix.Stat(a, &sa) == nil && unix.Stat(b, &sb) == nil && sa.Dev == sb.Dev
 }
 
 // below says whether path is inside of dir, and not dir itself.

@@ -68,6 +68,7 @@ func Run(ctx context.Context, o Options, board *health.Board, log *slog.Logger) 
 	g.Go(func() error { return part(ctx, dnsName, board, runDNS(ctx, &o, board, log)) })
 	g.Go(func() error { return part(ctx, kubeletName, board, runKubelet(ctx, &o, config)) })
 	g.Go(func() error { return watchKubelet(ctx, board, log) })
+	g.Go(func() error { return serveDNSMetrics(ctx) })
 	return g.Wait()
 }
 

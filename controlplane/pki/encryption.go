@@ -25,7 +25,7 @@ const (
 )
 
 const encryptionHead = `# Written once by waggle-kube: the key that secrets are encrypted with in etcd.
-# Back it up, apart from snapshots of etcd: who has only one of them reads no secret.
+# Back it up: without it nobody reads a secret. A snapshot of waggle-kube holds a copy.
 `
 
 // encryptionConfig is as much of an EncryptionConfiguration as we write and check.

@@ -15,7 +15,7 @@ import (
 
 func (p *probe) forwarding(context.Context) []Finding {
 	if n, _ := p.readInt("proc/sys/net/ipv4/ip_forward"); n == 0 {
-		return ok("off so far: waggled turns it on")
+		return ok("off so far: what makes the pods' network turns it on")
 	}
 	return ok("on")
 }

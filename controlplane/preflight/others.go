@@ -67,5 +67,5 @@ func (p *probe) cniConfigs(context.Context) []Finding {
 	case len(names) > 0:
 		return ok("%s in %s is used", names[0], p.CNIConfDir)
 	}
-	return ok("none in %s yet: waggled puts its own there", p.CNIConfDir)
+	return ok("none in %s yet: the node is not ready before a CNI plugin is configured there", p.CNIConfDir)
 }

@@ -69,6 +69,7 @@ func controllerManagerFlags(o *Options) flags {
 		"use-service-account-credentials":  "true",
 		"cluster-signing-cert-file":        pki("cluster-ca.crt"),
 		"cluster-signing-key-file":         pki("cluster-ca.key"),
+		"cluster-signing-duration":         o.SigningDuration.String(),
 		// Load balancers, routes and instances of a cloud are not ours; tokens that
 		// have expired are.
 		"controllers":               "*,token-cleaner-controller,-service-lb-controller,-node-route-controller,-cloud-node-lifecycle-controller",

@@ -38,7 +38,10 @@ type Options struct {
 	// nodes answer for it.
 	DNSAddrs []netip.Addr
 	DNSPort  uint16
-	Etcd     EtcdOptions
+	// SigningDuration is how long certificates hold that the cluster CA signs for
+	// CertificateSigningRequests.
+	SigningDuration time.Duration
+	Etcd            EtcdOptions
 	// Snapshots is nil for none that are taken by themselves.
 	Snapshots *SnapshotOptions
 	// Audit is nil for no audit log.

@@ -117,12 +117,18 @@ func removeRecord(path string) error {
 	return nil
 }
 
-// Stop ends the supervisor of a node, if it runs: its children end with it, but for
-// those that are kept. It is for another process than the supervisor.
+// Stop ends the supervisor of a node, if it runs, and its children, also those that a
+// killed supervisor left, but for those that are kept. It is for another process than
+// the supervisor.
 func Stop(ctx context.Context, l layout.Layout, log *slog.Logger) error {
 	lock, err := takeOver(ctx, l, log)
-	if err != nil || lock == nil {
+	if err != nil {
 		return err
 	}
-	return lock.Close()
+	if lock != nil {
+		defer lock.Close()
+	}
+	records, err := readRecords(l)
+	records = slices.DeleteFunc(records, func(r *record) bool { return r.Keep })
+	return errors.Join(err, stopRecorded(l, records, log))
 }

@@ -138,6 +138,7 @@ func TestLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		_ = server.Wait(t.Context()) // killed, as it says
 		server = c.start()
 		c.ready()
 	})
@@ -147,14 +148,18 @@ func TestLife(t *testing.T) {
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		server = c.start("kubelet: {config: {maxPods: 77}}")
+		server = c.start("dns: {port: 10054}")
+		c.eventually("the node's process", func() error {
+			if now := c.processes(); now["node"] == was["node"] || now["node"] == 0 {
+				return errors.New("it was adopted with its old configuration")
+			}
+			return nil
+		})
 		c.ready()
-		if now := c.processes(); now["node"] == was["node"] {
-			t.Error("the node's process was adopted with its old configuration")
-		}
-		c.eventually("the number of pods", func() error {
-			if got := c.kubectl("get", "node", c.host.Name, "-o", "jsonpath={.status.capacity.pods}"); got != "77" {
-				return fmt.Errorf("it is %s", got)
+		c.eventually("the port of DNS", func() error {
+			got := c.kubectl("get", "endpointslices", "-n", "kube-system", "-o", "jsonpath={.items[*].ports[*].port}")
+			if got != "10054 10054 10054 10054" {
+				return fmt.Errorf("the endpoints have %s", got)
 			}
 			return nil
 		})
