@@ -39,6 +39,9 @@ func kubeletConfig(o *Options) (*kubeletinternal.KubeletConfiguration, error) {
 			return nil, fmt.Errorf("kubelet.config: %w", err)
 		}
 	}
+	if err := setFeatureGates(data); err != nil {
+		return nil, err
+	}
 	// Strict: upstream's own loading falls back to a decoder that drops what it does
 	// not know, and so a mistyped key.
 	_, codecs, err := kubeletscheme.NewSchemeAndCodecs(serializer.EnableStrict)
@@ -57,13 +60,30 @@ func kubeletConfig(o *Options) (*kubeletinternal.KubeletConfiguration, error) {
 	if c.EvictionHard == nil {
 		c.EvictionHard = eviction.DefaultEvictionHard
 	}
-	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(c.FeatureGates); err != nil {
-		return nil, fmt.Errorf("kubelet.config: featureGates: %w", err)
-	}
 	if err := validation.ValidateKubeletConfiguration(c, utilfeature.DefaultFeatureGate); err != nil {
 		return nil, fmt.Errorf("kubelet.config: %w", err)
 	}
 	return c, nil
+}
+
+// setFeatureGates sets those of a configuration before it is decoded: defaults depend
+// on them, and upstream's defaulting panics at one that does not exist.
+func setFeatureGates(data []byte) error {
+	var c struct {
+		FeatureGates map[string]bool `json:"featureGates"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return fmt.Errorf("kubelet.config: %w", err)
+	}
+	// On a copy first, for what cannot be set is remembered, too.
+	for _, gate := range []interface{ SetFromMap(map[string]bool) error }{
+		utilfeature.DefaultMutableFeatureGate.DeepCopy(), utilfeature.DefaultMutableFeatureGate,
+	} {
+		if err := gate.SetFromMap(c.FeatureGates); err != nil {
+			return fmt.Errorf("kubelet.config: featureGates: %w", err)
+		}
+	}
+	return nil
 }
 
 // baseConfig is what we choose. Everything else is as upstream defaults it.

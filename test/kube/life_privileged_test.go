@@ -26,17 +26,25 @@ import (
 // processes are the supervisor's and its children's ids, by name.
 func (c *cluster) processes() map[string]int {
 	c.t.Helper()
+	pids, err := c.tryProcesses()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return pids
+}
+
+func (c *cluster) tryProcesses() (map[string]int, error) {
 	var s supervise.Status
 	out, err := c.tryKube("status", "--json")
 	// What follows the first value is said where not everything is ready.
 	if json.NewDecoder(strings.NewReader(out)).Decode(&s) != nil {
-		c.t.Fatalf("status: %v\n%s", err, out)
+		return nil, fmt.Errorf("status: %w: %s", err, out)
 	}
 	pids := map[string]int{"supervisor": s.PID}
 	for _, child := range s.Children {
 		pids[child.Name] = child.PID
 	}
-	return pids
+	return pids, nil
 }
 
 // containers are the ids of the containers that run, of pods that are told by name.
@@ -150,10 +158,11 @@ func TestLife(t *testing.T) {
 		}
 		server = c.start("dns: {port: 10054}")
 		c.eventually("the node's process", func() error {
-			if now := c.processes(); now["node"] == was["node"] || now["node"] == 0 {
-				return errors.New("it was adopted with its old configuration")
+			now, err := c.tryProcesses()
+			if err == nil && (now["node"] == was["node"] || now["node"] == 0) {
+				err = errors.New("it was adopted with its old configuration")
 			}
-			return nil
+			return err
 		})
 		c.ready()
 		c.eventually("the port of DNS", func() error {

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package health
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/waggle-net/waggle/test/await"
+)
+
+func TestBoard(t *testing.T) {
+	dir, err := os.MkdirTemp("", "health") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "sock")
+	ready := Await(socket)
+	if ready(t.Context()) == nil {
+		t.Error("nobody serves, and it is ready")
+	}
+	if err := os.WriteFile(socket, nil, 0o600); err != nil { // of a process that died
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	b := NewBoard("node", "v1", "v1.36.4")
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(ctx, socket) }()
+
+	says := func(want string) {
+		t.Helper()
+		await.Until(t, func() error { // it may not serve yet
+			_, err := Fetch(t.Context(), socket)
+			return err
+		})
+		err := ready(t.Context())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	says("node is starting")
+	b.Set("kubelet", Starting, "waiting for the API")
+	says("kubelet is starting: waiting for the API")
+	b.Set("kubelet", Ready, "")
+	says("")
+	b.Set("dns", Failed, "port taken")
+	says("dns is failed: port taken")
+	since := b.Report().Components[0].Since
+	b.Set("kubelet", Ready, "again")
+	if r := b.Report(); r.Components[0].Since != since || r.Components[0].Message != "again" || r.Components[1].Name != "dns" {
+		t.Errorf("%+v", r)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
