@@ -67,7 +67,7 @@ help: ## list the targets
 ##@ Try it
 
 .PHONY: up
-up: deps-run need-root build ## start the lab: two nodes with pods that talk to each other
+up: deps-run need-root build-waggle ## start the lab: two nodes with pods that talk to each other
 	$(SUDO) bin/waggle-lab demo
 
 .PHONY: down

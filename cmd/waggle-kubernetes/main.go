@@ -71,7 +71,9 @@ func process(cmd *cobra.Command, name, path string, run func(context.Context, *c
 	// Kubernetes would take what is meant for the supervisor, and some of it does so
 	// before it is ready.
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
-		os.Unsetenv(name)
+		if err := os.Unsetenv(name); err != nil {
+			return fmt.Errorf("clear the environment: %w", err)
+		}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	log.Info("starting", "process", name, "version", version.String(), "kubernetes", version.Kubernetes)

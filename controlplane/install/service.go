@@ -18,3 +18,16 @@ func (s *system) stopService(ctx context.Context) (bool, error) {
 	}
 	return true, s.command(ctx, "systemctl", "stop", UnitName)
 }
+
+// podSlice is systemd's unit of all pods, where it makes their cgroups.
+const podSlice = "kubepods.slice"
+
+// stopSlice has systemd forget the pods' slices, whose cgroups it would make again
+// at its next reload. It comes after removeCgroups, which refuses to remove those
+// that somebody else's pods run in: stopping a slice would end them.
+func (s *system) stopSlice(ctx context.Context) error {
+	if !s.booted() || s.command(ctx, "systemctl", "is-active", "--quiet", podSlice) != nil {
+		return nil
+	}
+	return s.command(ctx, "systemctl", "stop", podSlice)
+}

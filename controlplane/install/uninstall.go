@@ -87,6 +87,9 @@ func (o *UninstallOptions) removeNode(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
+	if err := o.stopSlice(ctx); err != nil {
+		return err
+	}
 	if o.KeepData {
 		say(o.Out, "kept", data, "")
 	} else if err := errors.Join(left.removeLogs(o.Out), removeFolder(data, filepath.Base(l.VersionFile()), o.Out)); err != nil {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/waggle-net/waggle/controlplane/config"
@@ -54,7 +56,7 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 		return nil, err
 	}
 	program := filepath.Join(s.BinDir, "waggle-kubernetes")
-	env := append(supervise.Environment(os.Environ()), configSum+"="+sum)
+	env := append(thrifty(supervise.Environment(os.Environ())), configSum+"="+sum)
 	return []supervise.Child{
 		containerd,
 		{
@@ -76,6 +78,16 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 			OpenFiles: openFiles,
 		},
 	}, nil
+}
+
+// thrifty has the garbage collector run when the heap has grown by half, and not when
+// it has doubled: it saves a tenth of the memory for little work, as most of a small
+// cluster's heap is caches that stay. Who sets GOGC has chosen.
+func thrifty(env []string) []string {
+	if slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		return env
+	}
+	return append(env, "GOGC=50")
 }
 
 // openFiles is the limit of open files of each process: watches are connections.
@@ -106,7 +118,7 @@ func (s *Server) containerd(host runtime.Host) (supervise.Child, error) {
 	imports := imports{importer: runtime.Importer{Layout: c.Layout(), BinDir: s.BinDir, Snapshotter: host.Snapshotter, Pin: true}, log: s.Log}
 	return supervise.Child{
 		Name: containerdName, Path: process.Path, Args: process.Args,
-		Env:       append(process.Env, configSum+"="+sum),
+		Env:       append(thrifty(process.Env), configSum+"="+sum),
 		LogFile:   c.Layout().Log(containerdName),
 		OpenFiles: openFiles,
 		Ready: func(ctx context.Context) error {

@@ -73,10 +73,14 @@ func (s *Stopper) stopPods(ctx context.Context, grace time.Duration) error {
 		return fmt.Errorf("stop pods: start containerd: %w", err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- containerd.Wait() }()
+	go func() {
+		ended <- containerd.Wait()
+		close(ended)
+	}()
 	defer func() {
 		_ = containerd.Process.Signal(syscall.SIGTERM) // it may have ended
-		<-ended
+		for range ended {                              // how does not matter any more
+		}
 	}()
 	if err := s.awaitContainerd(ctx, ended); err != nil {
 		return fmt.Errorf("stop pods: %w (see %s)", err, log.Name())

@@ -15,7 +15,6 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
 	"k8s.io/kubernetes/pkg/kubelet/eviction"
 	"k8s.io/kubernetes/pkg/util/taints"
-	"k8s.io/utils/ptr"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 )
@@ -99,22 +98,22 @@ func baseConfig(o *Options) (*kubeletv1beta1.KubeletConfiguration, error) {
 		CgroupRoot:               o.CgroupRoot,
 		// Where a system has v2, v2 is what is used; where it has not, refusing to run
 		// helps nobody.
-		FailCgroupV1: ptr.To(false),
+		FailCgroupV1: new(false),
 		// A laptop swaps. Pods do not, see MemorySwap.
-		FailSwapOn: ptr.To(false),
+		FailSwapOn: new(false),
 		MemorySwap: kubeletv1beta1.MemorySwapConfiguration{SwapBehavior: "NoSwap"},
 
 		ClusterDomain:      o.Domain,
-		ResolverConfig:     ptr.To(o.ResolvConf),
+		ResolverConfig:     new(o.ResolvConf),
 		VolumePluginDir:    o.Layout.KubeletDir() + "/volume-plugins",
-		HealthzPort:        ptr.To(int32(healthzPort)),
+		HealthzPort:        new(int32(healthzPort)),
 		HealthzBindAddress: "127.0.0.1",
 
 		TLSCertFile:       o.Layout.PKI("kubelet-serving.pem"),
 		TLSPrivateKeyFile: o.Layout.PKI("kubelet-serving.pem"),
 		Authentication: kubeletv1beta1.KubeletAuthentication{
-			Anonymous: kubeletv1beta1.KubeletAnonymousAuthentication{Enabled: ptr.To(false)},
-			Webhook:   kubeletv1beta1.KubeletWebhookAuthentication{Enabled: ptr.To(true)},
+			Anonymous: kubeletv1beta1.KubeletAnonymousAuthentication{Enabled: new(false)},
+			Webhook:   kubeletv1beta1.KubeletWebhookAuthentication{Enabled: new(true)},
 			X509:      kubeletv1beta1.KubeletX509Authentication{ClientCAFile: o.Layout.PKI("cluster-ca.crt")},
 		},
 		Authorization:      kubeletv1beta1.KubeletAuthorization{Mode: kubeletv1beta1.KubeletAuthorizationModeWebhook},

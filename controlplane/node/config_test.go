@@ -72,14 +72,14 @@ func TestResolvConf(t *testing.T) {
 		}
 		return path
 	}
-	real := write("real", "nameserver 192.0.2.53\n")
+	servers := write("real", "nameserver 192.0.2.53\n")
 	stub := write("stub", "# by systemd\noptions edns0\nnameserver 127.0.0.53\n")
 	stub6 := write("stub6", "nameserver ::1\n")
 	missing := filepath.Join(dir, "missing")
 	for _, test := range []struct{ system, resolved, want string }{
-		{real, real, real}, {stub, real, real}, {stub6, real, real},
+		{servers, servers, servers}, {stub, servers, servers}, {stub6, servers, servers},
 		{stub, missing, stub}, // there is nothing better
-		{missing, real, ""},
+		{missing, servers, ""},
 	} {
 		if got := resolvConf(test.system, test.resolved); got != test.want {
 			t.Errorf("resolvConf(%s, %s) = %q, want %q", test.system, test.resolved, got, test.want)

@@ -258,7 +258,7 @@ func dnsNames(t *testing.T, c *cluster) {
 		} {
 			c.eventually(name, func() error {
 				addrs, err := resolver.LookupHost(t.Context(), name)
-				for _, a := range strings.Fields(want) {
+				for a := range strings.FieldsSeq(want) {
 					if err == nil && !strings.Contains(strings.Join(addrs, " ")+" ", a+" ") {
 						err = fmt.Errorf("%s has %v, want %s", name, addrs, want)
 					}

@@ -284,7 +284,7 @@ func TestBadMachine(t *testing.T) {
 		c.eventually("the message", func() error {
 			out, err := c.tryKube("status")
 			if err == nil || !strings.Contains(out, "scheduler has no flag --no-such-flag") {
-				return fmt.Errorf("%v: %s", err, out)
+				return fmt.Errorf("status (error %t): %s", err != nil, out)
 			}
 			return nil
 		})

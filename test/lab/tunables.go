@@ -26,8 +26,8 @@ var tunables = []string{
 // the machine's value and may be written without any effect.
 func (h *Host) lendTunables() error {
 	for _, name := range tunables {
-		real, own := filepath.Join("/proc/sys", name), filepath.Join(h.Dir(), "tunables", name)
-		value, err := os.ReadFile(real)
+		machine, own := filepath.Join("/proc/sys", name), filepath.Join(h.Dir(), "tunables", name)
+		value, err := os.ReadFile(machine)
 		if err != nil {
 			return err
 		}
@@ -37,8 +37,8 @@ func (h *Host) lendTunables() error {
 		if err := os.WriteFile(own, value, 0o644); err != nil {
 			return err
 		}
-		if err := unix.Mount(own, real, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind %s to %s: %w", own, real, err)
+		if err := unix.Mount(own, machine, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind %s to %s: %w", own, machine, err)
 		}
 	}
 	return nil
