@@ -128,11 +128,11 @@ test-unit: deps-test ## run the tests that need no root
 test-privileged: deps-run deps-test need-root build ## run the tests that need root: maps, programs, lab
 	@uname -r
 	@[[ -n "$(PRIVILEGED)" ]] || { echo 'test-privileged: no package has a test with "//go:build privileged"'; exit 1; }
-	$(GO) test -tags privileged -p 1 -count=1 $(TEST_EXEC) $(TESTFLAGS) $(PRIVILEGED)
+	$(GO) test -tags privileged -p 1 -count=1 -timeout 30m $(TEST_EXEC) $(TESTFLAGS) $(PRIVILEGED)
 
 .PHONY: bench
 bench: deps-run need-root build ## run the benchmarks, also those that need root (BENCH=., COUNT=1) into bin/bench.txt
-	$(GO) test -tags privileged -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -count=$(COUNT) $(TEST_EXEC) ./... | tee bin/bench.txt
+	$(GO) test -tags privileged -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1h -count=$(COUNT) $(TEST_EXEC) ./... | tee bin/bench.txt
 
 .PHONY: bench-compare
 bench-compare: ## compare bin/bench.txt with an earlier one (OLD=file)
