@@ -66,7 +66,9 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 			LogFile:   l.Log(controlPlaneName),
 			Ready:     health.Await(l.Socket(controlPlaneName)),
 			StopGrace: 20 * time.Second, // requests under way, and etcd's last writes
-			OpenFiles: openFiles,
+
+			ReadyTimeout: readyTimeout,
+			OpenFiles:    openFiles,
 		},
 		{
 			Name: nodeName, Path: program,
@@ -76,6 +78,8 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 			After:     []string{containerdName},
 			Ready:     health.Await(l.Socket(nodeName)),
 			OpenFiles: openFiles,
+
+			ReadyTimeout: readyTimeout,
 		},
 	}, nil
 }
@@ -89,6 +93,10 @@ func thrifty(env []string) []string {
 	}
 	return append(env, "GOGC=50")
 }
+
+// readyTimeout is how long Kubernetes may take to start: seconds on a machine of today,
+// minutes on an SD card or under emulation.
+const readyTimeout = 10 * time.Minute
 
 // openFiles is the limit of open files of each process: watches are connections.
 const openFiles = 1 << 20
