@@ -84,7 +84,7 @@ func TestHostHasItsOwnWorld(t *testing.T) {
 		{"touch /run/waggle/x /var/lib/waggle/y /etc/waggle/z", ""},
 		{"ls /run/waggle-lab/" + l.Name, "node2"},
 		{"ls /run/netns", ""},
-		{"grep 0:: /proc/self/cgroup | grep -o waggle-lab.*", "waggle-lab/" + l.Name + "/node2"},
+		{"grep 0:: /proc/self/cgroup | grep -o waggle-lab.*", "waggle-lab/" + l.Name + "/node2/host"},
 		{"test -w " + node.CgroupRoot() + "/cgroup.procs", ""},
 		{"ip -br route get 2001:db8:ff::2 | grep -o 'via [^ ]*'", "via 2001:db8::1"},
 		{"ip netns add mine && ls /run/netns && ip netns del mine", "mine"},

@@ -15,7 +15,7 @@ func TestQEMUArgs(t *testing.T) {
 		opts Options
 		want []string
 	}{
-		"defaults": {Options{}, []string{"-smp 2 -m 2048", "-nic none", "base=2031-05-17T10:00:00 ", "-kernel /k/vmlinuz"}},
+		"defaults": {Options{}, []string{"-smp 1 -m 2048", "-nic none", "base=2031-05-17T10:00:00 ", "-kernel /k/vmlinuz"}},
 		"network": {Options{Network: true, CPUs: 4, MemoryMiB: 4096}, []string{
 			"-smp 4 -m 4096", "-nic user,model=virtio-net-pci,restrict=on,", "ipv4=on,ipv6=on", "net=192.0.2.0/24", "ipv6-net=2001:db8::/64",
 		}},
