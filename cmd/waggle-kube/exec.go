@@ -17,13 +17,13 @@ import (
 )
 
 // become replaces this process by another of our programs.
-func become(program string, args, env []string) error {
+func become(program string, args []string) error {
 	dir, err := binDir()
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, program)
-	err = unix.Exec(path, append([]string{program}, args...), env)
+	err = unix.Exec(path, append([]string{program}, args...), os.Environ())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not beside waggle-kube in %s: unpack the whole release into one folder", program, dir)
 	}
@@ -47,15 +47,17 @@ func kubectlCommand() *cobra.Command {
 		Short:              "Run kubectl on this cluster (as its administrator, unless KUBECONFIG or --kubeconfig says otherwise)",
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
-			env := os.Environ()
 			if os.Getenv("KUBECONFIG") == "" {
 				l, err := layoutOf()
 				if err != nil {
 					return err
 				}
-				env = append(env, "KUBECONFIG="+l.Kubeconfig("admin"))
+				// Set and not appended: it may be there and empty, and the first one counts.
+				if err := os.Setenv("KUBECONFIG", l.Kubeconfig("admin")); err != nil {
+					return fmt.Errorf("set KUBECONFIG: %w", err)
+				}
 			}
-			return become("waggle-kubernetes", append([]string{"kubectl"}, args...), env)
+			return become("waggle-kubernetes", append([]string{"kubectl"}, args...))
 		},
 	}
 }
@@ -71,7 +73,7 @@ func passOn(name, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return become("waggle-kubernetes", append([]string{name, "--data-dir", l.Data, "--run-dir", l.Run}, args...), os.Environ())
+			return become("waggle-kubernetes", append([]string{name, "--data-dir", l.Data, "--run-dir", l.Run}, args...))
 		},
 	}
 }

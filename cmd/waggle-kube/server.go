@@ -44,15 +44,11 @@ func checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		addrs, err := config.NodeAddrs()
+		s := launch.Server{Config: c, BinDir: dir}
+		findings, err := s.Check(cmd.Context())
 		if err != nil {
 			return err
 		}
-		if err := c.UseNodeIPs(addrs); err != nil {
-			return err
-		}
-		s := launch.Server{Config: c, BinDir: dir}
-		findings := preflight.Run(cmd.Context(), s.Checks())
 		if err := preflight.Render(cmd.OutOrStdout(), findings); err != nil {
 			return err
 		}

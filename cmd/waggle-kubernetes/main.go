@@ -82,7 +82,7 @@ func process(cmd *cobra.Command, name, path string, run func(context.Context, *c
 	// Health is told until the very end, also while the components stop.
 	serving, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	served := make(chan error, 1)
-	go func() { served <- board.Serve(serving, c.Layout().Socket(name)) }()
+	go func() { served <- board.Serve(serving, c.Layout().Socket(name), log) }()
 	err = run(cmd.Context(), c, board, log)
 	stop()
 	return errors.Join(err, <-served)

@@ -4,6 +4,8 @@ package health
 
 import (
 	"context"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,13 +25,16 @@ func TestBoard(t *testing.T) {
 	if ready(t.Context()) == nil {
 		t.Error("nobody serves, and it is ready")
 	}
-	if err := os.WriteFile(socket, nil, 0o600); err != nil { // of a process that died
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
 		t.Fatal(err)
 	}
+	dead.SetUnlinkOnClose(false) // as a process that was killed leaves it
+	dead.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	b := NewBoard("node", "v1", "v1.36.4")
 	served := make(chan error, 1)
-	go func() { served <- b.Serve(ctx, socket) }()
+	go func() { served <- b.Serve(ctx, socket, slog.New(slog.DiscardHandler)) }()
 
 	says := func(want string) {
 		t.Helper()
@@ -43,6 +48,9 @@ func TestBoard(t *testing.T) {
 		}
 	}
 	says("node is starting")
+	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may ask: %v %v", info, err)
+	}
 	b.Set("kubelet", Starting, "waiting for the API")
 	says("kubelet is starting: waiting for the API")
 	b.Set("kubelet", Ready, "")

@@ -5,42 +5,26 @@ package health
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
-	"time"
+
+	"github.com/waggle-net/waggle/internal/unixhttp"
 )
 
 // path of the report, on the socket.
 const path = "/v1/health"
 
-// Serve answers on the Unix socket until ctx ends, and then returns nil:
+// Serve answers on the Unix socket, to its owner alone, until ctx ends, and then
+// returns nil:
 //
 //	GET /v1/health    the report as JSON; 200 if every component is ready, else 503
-//
-// The socket of a process that died is replaced: whoever serves has made sure that
-// it is the only one.
-func (b *Board) Serve(ctx context.Context, socket string) error {
-	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", socket)
+func (b *Board) Serve(ctx context.Context, socket string, log *slog.Logger) error {
+	l, err := unixhttp.Listen(ctx, socket)
 	if err != nil {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	server := &http.Server{Handler: b.handler(), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
-	defer context.AfterFunc(ctx, func() { server.Close() })()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve health on %s: %w", socket, err)
 	}
-	return nil
+	return unixhttp.Serve(ctx, l, b.handler(), log)
 }
 
 func (b *Board) handler() http.Handler {
@@ -59,13 +43,8 @@ func (b *Board) handler() http.Handler {
 
 // Fetch asks the process behind a socket how it is.
 func Fetch(ctx context.Context, socket string) (*Report, error) {
-	var dialer net.Dialer
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true,
-	}
+	transport := unixhttp.Transport(socket)
+	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://unix"+path, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("ask for health: %w", err)

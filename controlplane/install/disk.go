@@ -66,7 +66,7 @@ func (f *file) open() (io.ReadCloser, error) {
 // plan returns those files that need to be written, with their hashes. It writes
 // nothing.
 func (d *disk) plan(m *manifest, files []file) ([]file, error) {
-	var todo []file
+	var stale []file
 	for _, f := range files {
 		r, err := f.open()
 		if err != nil {
@@ -80,22 +80,22 @@ func (d *disk) plan(m *manifest, files []file) ([]file, error) {
 		have, err := d.hashAt(f.path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			todo = append(todo, f)
+			stale = append(stale, f)
 		case err != nil:
 			return nil, err
 		case have == f.hash:
 			if m.Files[f.path] == nil { // as ours would be: left by a lost manifest
-				todo = append(todo, f)
+				stale = append(stale, f)
 			} else {
 				m.Files[f.path] = []string{f.hash}
 			}
 		case slices.Contains(m.Files[f.path], have):
-			todo = append(todo, f)
+			stale = append(stale, f)
 		default:
 			say(d.out, "kept", f.path, "somebody else wrote or changed it")
 		}
 	}
-	return todo, nil
+	return stale, nil
 }
 
 // irregular is the hash of what is no regular file, which nothing of ours has.

@@ -138,23 +138,23 @@ func (o *Options) validate() error {
 
 // writeAll writes files and links: first the record, then the deed.
 func (o *Options) writeAll(d *disk, m *manifest) error {
-	todo, err := d.plan(m, o.files())
+	stale, err := d.plan(m, o.files())
 	if err != nil {
 		return err
 	}
 	links := slices.DeleteFunc(o.links(), func(l link) bool { return !d.needed(m, l) })
-	for _, f := range todo {
+	for _, f := range stale {
 		d.recordFile(m, f)
 	}
 	for _, l := range links {
 		d.recordLink(m, l)
 	}
 	m.Config = o.ConfigFile
-	m.Restart = m.Restart || len(todo)+len(links) > 0
+	m.Restart = m.Restart || len(stale)+len(links) > 0
 	if err := d.writeManifest(o.Prefix, m); err != nil {
 		return err
 	}
-	for _, f := range todo {
+	for _, f := range stale {
 		if err := d.put(f); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package launch
 
 import (
+	"context"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -16,8 +17,16 @@ func Programs() []string {
 	return []string{"waggle-kube", "waggle-kubernetes", "containerd", "containerd-shim-runc-v2", "ctr"}
 }
 
-// Checks is what a machine is to be looked at for.
-func (s *Server) Checks() preflight.Input {
+// Check looks at the machine, without starting anything.
+func (s *Server) Check(ctx context.Context) ([]preflight.Finding, error) {
+	if err := s.findAddrs(); err != nil {
+		return nil, err
+	}
+	return preflight.Run(ctx, s.checks()), nil
+}
+
+// checks is what a machine is to be looked at for.
+func (s *Server) checks() preflight.Input {
 	c := s.Config
 	// Processes that a former supervisor left have what they want already.
 	recorded, _ := filepath.Glob(c.Layout().ProcessFile("*")) // the pattern is good

@@ -91,7 +91,7 @@ func (s *Server) findAddrs() error {
 // it will. A node whose processes were left running is not asked whether its own
 // ports are free.
 func (s *Server) preflight(ctx context.Context) error {
-	findings := preflight.Run(ctx, s.Checks())
+	findings := preflight.Run(ctx, s.checks())
 	var failed []error
 	for _, f := range findings {
 		switch f.Level {

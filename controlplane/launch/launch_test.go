@@ -24,7 +24,7 @@ func testConfig(t *testing.T) *config.Config {
 func TestChecks(t *testing.T) {
 	c := testConfig(t)
 	s := &Server{Config: c, BinDir: "/opt/bin"}
-	in := s.Checks()
+	in := s.checks()
 	addresses := map[uint16]int{}
 	for _, p := range in.Ports {
 		if p.Protocol == "tcp" {
@@ -50,7 +50,7 @@ func TestChecks(t *testing.T) {
 	if err := os.WriteFile(c.Layout().ProcessFile("node"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Checks().Running {
+	if !s.checks().Running {
 		t.Error("a recorded process is not noticed")
 	}
 }
