@@ -55,7 +55,7 @@ func testSystem(t *testing.T, m *Machine) {
 		{"stat -f -c %T /sys/fs/cgroup", "cgroup2fs\n"},
 		{"stat -f -c %T /", "ext2/ext3\n"},
 		{"hostname", "machine\n"},
-		{"nproc", "2\n"},
+		{"nproc", "1\n"},
 	} {
 		if got := output(t, m, strings.Fields(tt.command)...); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.command, got, tt.want)
