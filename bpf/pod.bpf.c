@@ -40,6 +40,12 @@ static __always_inline int from_pod_walk(struct __sk_buff *skb)
 		if (!ret)
 			return to_stack(skb, HOOK_FROM_POD);
 		count_event(HOOK_FROM_POD, EVENT_TRANSLATED, skb->len);
+		if (ret == TRANSLATED_OUT) {
+			ret = send_out(skb, &p);
+			if (ret > DROP_FIRST)
+				count_event(HOOK_FROM_POD, EVENT_SENT, skb->len);
+			return ret;
+		}
 		dst = endpoint_lookup(&p.flow.daddr);
 		if (!dst)
 			return to_stack(skb, HOOK_FROM_POD);

@@ -54,6 +54,7 @@ const (
 	PodCtFlagCT_REPLY   PodCtFlag = 1
 	PodCtFlagCT_CLOSING PodCtFlag = 2
 	PodCtFlagCT_STACK   PodCtFlag = 4
+	PodCtFlagCT_OUTSIDE PodCtFlag = 8
 )
 
 type PodCtKey struct {
@@ -67,17 +68,21 @@ type PodCtKey struct {
 type PodDropReason int32
 
 const (
-	PodDropReasonDROP_TRUNCATED  PodDropReason = -130
-	PodDropReasonDROP_L3PROTO    PodDropReason = -131
-	PodDropReasonDROP_IPV6EXT    PodDropReason = -132
-	PodDropReasonDROP_SPOOFED    PodDropReason = -133
-	PodDropReasonDROP_LINK_SCOPE PodDropReason = -134
-	PodDropReasonDROP_NO_BACKEND PodDropReason = -135
-	PodDropReasonDROP_FLOWS_FULL PodDropReason = -137
-	PodDropReasonDROP_FLOW_CLASH PodDropReason = -138
-	PodDropReasonDROP_SCTP_PORT  PodDropReason = -139
-	PodDropReasonDROP_REWRITE    PodDropReason = -140
-	PodDropReasonDROP_INTERNAL   PodDropReason = -141
+	PodDropReasonDROP_TRUNCATED      PodDropReason = -130
+	PodDropReasonDROP_L3PROTO        PodDropReason = -131
+	PodDropReasonDROP_IPV6EXT        PodDropReason = -132
+	PodDropReasonDROP_SPOOFED        PodDropReason = -133
+	PodDropReasonDROP_LINK_SCOPE     PodDropReason = -134
+	PodDropReasonDROP_NO_BACKEND     PodDropReason = -135
+	PodDropReasonDROP_FLOWS_FULL     PodDropReason = -137
+	PodDropReasonDROP_FLOW_CLASH     PodDropReason = -138
+	PodDropReasonDROP_SCTP_PORT      PodDropReason = -139
+	PodDropReasonDROP_REWRITE        PodDropReason = -140
+	PodDropReasonDROP_INTERNAL       PodDropReason = -141
+	PodDropReasonDROP_REMOTE_BACKEND PodDropReason = -142
+	PodDropReasonDROP_TTL            PodDropReason = -143
+	PodDropReasonDROP_MTU            PodDropReason = -144
+	PodDropReasonDROP_NO_ROUTE       PodDropReason = -145
 )
 
 type PodEndpoint struct {
@@ -105,7 +110,8 @@ const (
 	PodEventEVENT_UNTRANSLATED PodEvent = 3
 	PodEventEVENT_REFUSED      PodEvent = 4
 	PodEventEVENT_NO_STORAGE   PodEvent = 5
-	PodEventEVENT_COUNT        PodEvent = 6
+	PodEventEVENT_SENT         PodEvent = 6
+	PodEventEVENT_COUNT        PodEvent = 7
 )
 
 type PodFragment struct {
@@ -141,10 +147,11 @@ type PodFrontendKey struct {
 type PodHook uint32
 
 const (
-	PodHookHOOK_FROM_POD PodHook = 0
-	PodHookHOOK_TO_POD   PodHook = 1
-	PodHookHOOK_SOCKET   PodHook = 2
-	PodHookHOOK_COUNT    PodHook = 3
+	PodHookHOOK_FROM_POD     PodHook = 0
+	PodHookHOOK_TO_POD       PodHook = 1
+	PodHookHOOK_SOCKET       PodHook = 2
+	PodHookHOOK_FROM_NETWORK PodHook = 3
+	PodHookHOOK_COUNT        PodHook = 4
 )
 
 type PodTuple struct {

@@ -20,11 +20,18 @@ struct ct_key {
 	__u16 endpoint; /* the leg: number of the endpoint that the flow belongs to */
 };
 
+/* The leg of flows from outside, towards a service. No endpoint has this number. */
+#define LEG_OUTSIDE 0
+
 enum ct_flag {
 	CT_REPLY = 1, /* the direction from the backend */
 	CT_CLOSING = 2, /* a FIN or RST was seen, or never a SYN */
 	CT_STACK = 4, /* nothing to translate: the flow belongs to the host stack */
+	CT_OUTSIDE = 8, /* a flow from outside: its directions are on two legs */
 };
+
+/* The upper half of the flags of a CT_OUTSIDE entry: the other direction's leg. */
+#define CT_LEG_SHIFT 16
 
 struct ct_entry {
 	struct tuple to; /* what the packet becomes */
@@ -32,7 +39,7 @@ struct ct_entry {
 	__u32 lifetime; /* seconds after last_seen */
 	__u32 backend; /* number in wag_backends1 */
 	struct tuple other; /* key of the other direction */
-	__u32 flags; /* enum ct_flag */
+	__u32 flags; /* enum ct_flag, and see CT_LEG_SHIFT */
 };
 
 struct {
@@ -75,6 +82,8 @@ static __always_inline struct ct_entry *ct_other(const struct ct_key *key, const
 	struct ct_key other_key = *key;
 
 	other_key.flow = e->other;
+	if (e->flags & CT_OUTSIDE)
+		other_key.endpoint = e->flags >> CT_LEG_SHIFT;
 	return bpf_map_lookup_elem(&wag_conntrack1, &other_key);
 }
 
@@ -215,7 +224,8 @@ static __always_inline int ct_insert(const struct ct_key *key, struct ct_entry *
 
 static long ct_purge_one(void *map, struct ct_key *key, struct ct_entry *e, __u32 *endpoint)
 {
-	if (key->endpoint == *endpoint)
+	if (key->endpoint == *endpoint ||
+	    (e->flags & CT_OUTSIDE && e->flags >> CT_LEG_SHIFT == *endpoint))
 		bpf_map_delete_elem(&wag_conntrack1, key);
 	return 0;
 }

@@ -13,6 +13,7 @@ enum hook {
 	HOOK_FROM_POD,
 	HOOK_TO_POD,
 	HOOK_SOCKET,
+	HOOK_FROM_NETWORK,
 	HOOK_COUNT,
 };
 
@@ -33,8 +34,12 @@ enum drop_reason {
 	DROP_SCTP_PORT = -139, /* a service maps an SCTP port to another */
 	DROP_REWRITE = -140, /* a packet could not be changed (kernel out of memory) */
 	DROP_INTERNAL = -141, /* cannot happen: please report */
+	DROP_REMOTE_BACKEND = -142, /* from outside, to a service without backend in a local pod */
+	DROP_TTL = -143, /* the last hop was used up where no ICMP error can be sent */
+	DROP_MTU = -144, /* too long for the way out, where no ICMP error can be sent */
+	DROP_NO_ROUTE = -145, /* the kernel knows no way to the destination */
 };
-#define DROP_LAST DROP_INTERNAL
+#define DROP_LAST DROP_NO_ROUTE
 
 /* What else is counted. */
 enum event {
@@ -44,6 +49,7 @@ enum event {
 	EVENT_UNTRANSLATED, /* from a backend: source became the service again */
 	EVENT_REFUSED, /* connect or send to a service without ready backend */
 	EVENT_NO_STORAGE, /* a socket's reverse state could not be kept */
+	EVENT_SENT, /* sent out of the node, host stack skipped */
 	EVENT_COUNT,
 };
 

@@ -3,6 +3,7 @@
  * therefore does the stack's work: TTL, MTU, MAC addresses, packet type. */
 #pragma once
 
+#include "out.h"
 #include "translate.h"
 
 /* Whether the packet, or each segment of it, fits the endpoint's device. */
@@ -19,26 +20,15 @@ static __always_inline bool mtu_fits(struct __sk_buff *skb, const struct endpoin
 static __always_inline int forward_headers(struct __sk_buff *skb, const struct packet *p,
 					   const struct endpoint *ep)
 {
-	struct ethhdr *eth = (void *)(long)skb->data;
-	void *end = (void *)(long)skb->data_end;
+	struct ethhdr *eth;
+	int ret;
 
-	if (p->is_v4) {
-		struct iphdr *ip = (void *)(eth + 1);
-		__u32 check;
-
-		if ((void *)(ip + 1) > end)
-			return DROP_INTERNAL;
-		/* RFC 1624: the TTL is the high byte of its word. */
-		check = ip->check + bpf_htons(0x0100);
-		ip->check = check + (check >= 0xffff);
-		ip->ttl--;
-	} else {
-		struct ipv6hdr *ip6 = (void *)(eth + 1);
-
-		if ((void *)(ip6 + 1) > end)
-			return DROP_INTERNAL;
-		ip6->hop_limit--;
-	}
+	ret = age(skb, p);
+	if (ret)
+		return ret;
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return DROP_INTERNAL;
 	__builtin_memcpy(eth->h_dest, ep->pod_mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, ep->host_mac, ETH_ALEN);
 	return 0;

@@ -39,6 +39,11 @@ static __always_inline int nat_l4_csum(struct __sk_buff *skb, const struct packe
 	}
 	if (bpf_l4_csum_replace(skb, off, 0, addr_diff, flags | BPF_F_PSEUDO_HDR))
 		return DROP_REWRITE;
+	/* Where a NIC summed the whole packet (CHECKSUM_COMPLETE), that helper takes
+	 * the addresses out of the sum, as IPv4's header checksum balances them. IPv6
+	 * has none: what the transport checksum lost, the addresses have gained. */
+	if (!p->is_v4)
+		bpf_csum_update(skb, addr_diff);
 	if (p->flow.sport != to->sport &&
 	    bpf_l4_csum_replace(skb, off, p->flow.sport, to->sport, flags | 2))
 		return DROP_REWRITE;

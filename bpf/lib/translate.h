@@ -65,16 +65,54 @@ static __always_inline __be16 flow_port(const struct packet *p, int attempt, __u
 	return bpf_htons(PORT_FIRST + (port - PORT_FIRST + PORT_COUNT / 2) % PORT_COUNT);
 }
 
+/* Writes both directions of a flow, from the packet's tuple to the given one.
+ * Returns 0 or a drop reason. */
+static __always_inline int flow_write(const struct packet *p, const struct tuple *to, __u32 backend,
+				      __u32 leg, __u32 reply_leg)
+{
+	struct ct_entry e = { .last_seen = ct_now(), .backend = backend };
+	__u32 flags = ct_is_start(p) ? 0 : CT_CLOSING;
+	bool outside = leg != reply_leg;
+	struct ct_key key = {};
+	int ret;
+
+	/* The reply first: it is the one that can clash. (One key for both: four
+	 * calls deep, 512 bytes of stack are few.) */
+	key.l4_proto = p->l4_proto;
+	key.endpoint = reply_leg;
+	key.flow.saddr = to->daddr;
+	key.flow.sport = to->dport;
+	key.flow.daddr = to->saddr;
+	key.flow.dport = to->sport;
+	e.lifetime = ct_lifetime(p);
+	e.flags = flags | CT_REPLY;
+	if (outside)
+		e.flags |= CT_OUTSIDE | leg << CT_LEG_SHIFT;
+	e.to.saddr = p->flow.daddr;
+	e.to.sport = p->flow.dport;
+	e.to.daddr = p->flow.saddr;
+	e.to.dport = p->flow.sport;
+	e.other = p->flow;
+	ret = ct_insert(&key, &e);
+	if (ret)
+		return ret;
+
+	e.flags = flags;
+	if (outside)
+		e.flags |= CT_OUTSIDE | reply_leg << CT_LEG_SHIFT;
+	e.to = *to;
+	e.other = key.flow;
+	key.endpoint = leg;
+	key.flow = p->flow;
+	return ct_insert(&key, &e);
+}
+
 /* Records a flow to one backend from the port in to->sport. Returns 0 and the
  * new tuple, or a drop reason. A global function, so that the verifier walks it
  * once and not once a try. */
 __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend *b,
 			   __u32 backend_id, struct tuple *to)
 {
-	struct ct_entry e = { .last_seen = ct_now(), .backend = backend_id };
-	struct ct_key key = {};
-	int ret;
-
 	if (!p || !ep || !b || !to)
 		return DROP_INTERNAL;
 	if (p->l4_proto == IPPROTO_SCTP && b->port != p->flow.dport)
@@ -85,31 +123,7 @@ __noinline int flow_record(struct packet *p, struct endpoint *ep, struct backend
 	to->dport = b->port;
 	if (addr_equal(&b->addr, &p->flow.saddr))
 		to->saddr = hairpin_addr(p->is_v4);
-
-	/* The reply first: it is the one that can clash. (One key for both: four
-	 * calls deep, 512 bytes of stack are few.) */
-	key.l4_proto = p->l4_proto;
-	key.endpoint = ep->id;
-	key.flow.saddr = to->daddr;
-	key.flow.sport = to->dport;
-	key.flow.daddr = to->saddr;
-	key.flow.dport = to->sport;
-	e.lifetime = ct_lifetime(p);
-	e.flags = CT_REPLY | (ct_is_start(p) ? 0 : CT_CLOSING);
-	e.to.saddr = p->flow.daddr;
-	e.to.sport = p->flow.dport;
-	e.to.daddr = p->flow.saddr;
-	e.to.dport = p->flow.sport;
-	e.other = p->flow;
-	ret = ct_insert(&key, &e);
-	if (ret)
-		return ret;
-
-	e.flags &= ~CT_REPLY;
-	e.to = *to;
-	e.other = key.flow;
-	key.flow = p->flow;
-	return ct_insert(&key, &e);
+	return flow_write(p, to, backend_id, ep->id, ep->id);
 }
 
 /* Starts a flow to a backend. Returns 0 and the new tuple, or a drop reason. */
@@ -152,12 +166,20 @@ static __always_inline bool flow_goes_on(const struct packet *p, const struct ct
 	return b && addr_equal(&b->addr, &e->to.daddr) && b->port == e->to.dport;
 }
 
-/* Translates a packet that its endpoint sends to a service. Returns 1 where it
- * did, 0 where there is nothing to translate, or a drop reason. A global
- * function, so that the verifier walks it once. */
+/* What became of a packet that translate_forward() or translate_reply() saw. */
+enum translation {
+	TRANSLATED_NOT, /* there is nothing to translate */
+	TRANSLATED, /* it has a new tuple */
+	TRANSLATED_OUT, /* likewise, and it answers somebody outside in the node's name */
+};
+
+/* Translates a packet that its endpoint sends: to a service, or as a backend to a
+ * client outside. Returns an enum translation or a drop reason. A global function,
+ * so that the verifier walks it once. */
 __noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
 {
 	struct ct_entry *e = NULL;
+	int done = TRANSLATED;
 	struct frontend fe;
 	struct tuple to;
 	bool found;
@@ -169,15 +191,17 @@ __noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct
 	if (ret)
 		return ret;
 	if (!p->has_ports)
-		return 0; /* no service has it; the stack knows what to do with it */
+		return TRANSLATED_NOT; /* no service has it; the stack knows what to do with it */
 
 	found = frontend_lookup(&p->flow.daddr, p->flow.dport, p->l4_proto, &fe);
 	if (!found && !(endpoint_marks(ep) & EP_NAT))
-		return 0;
+		return TRANSLATED_NOT;
 
 	e = ct_lookup(p, ep->id);
 	if (e && !(e->flags & CT_STACK) && flow_goes_on(p, e)) {
 		to = e->to;
+		if (e->flags & CT_OUTSIDE)
+			done = TRANSLATED_OUT;
 	} else if (found) {
 		ret = flow_start(p, ep, &fe, &to);
 		if (ret)
@@ -185,11 +209,11 @@ __noinline int translate_forward(struct __sk_buff *skb, struct packet *p, struct
 		/* Before the first packet leaves: its reply must find it set. */
 		endpoint_mark(ep, EP_NAT);
 	} else {
-		return 0;
+		return TRANSLATED_NOT;
 	}
 	fragment_remember(p);
 	ret = nat_rewrite(skb, p, &to);
-	return ret ? ret : 1;
+	return ret ? ret : done;
 }
 
 /* Gives a packet that comes back from a backend the service's address again.
@@ -206,12 +230,12 @@ __noinline int translate_reply(struct __sk_buff *skb, struct packet *p, struct e
 	if (ret)
 		return ret;
 	if (!p->has_ports)
-		return 0;
+		return TRANSLATED_NOT;
 	e = ct_lookup(p, ep->id);
 	if (!e || !(e->flags & CT_REPLY))
-		return 0;
+		return TRANSLATED_NOT;
 	to = e->to;
 	fragment_remember(p);
 	ret = nat_rewrite(skb, p, &to);
-	return ret ? ret : 1;
+	return ret ? ret : TRANSLATED;
 }

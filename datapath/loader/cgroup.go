@@ -11,18 +11,20 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/waggle-net/waggle/bpf"
 )
 
 func (l *Loader) socketHooks() []hook {
 	return []hook{
-		{"connect4", ebpf.AttachCGroupInet4Connect, l.socket.Connect4},
-		{"connect6", ebpf.AttachCGroupInet6Connect, l.socket.Connect6},
-		{"sendmsg4", ebpf.AttachCGroupUDP4Sendmsg, l.socket.Sendmsg4},
-		{"sendmsg6", ebpf.AttachCGroupUDP6Sendmsg, l.socket.Sendmsg6},
-		{"recvmsg4", ebpf.AttachCGroupUDP4Recvmsg, l.socket.Recvmsg4},
-		{"recvmsg6", ebpf.AttachCGroupUDP6Recvmsg, l.socket.Recvmsg6},
-		{"getpeername4", ebpf.AttachCgroupInet4GetPeername, l.socket.Getpeername4},
-		{"getpeername6", ebpf.AttachCgroupInet6GetPeername, l.socket.Getpeername6},
+		{"connect4", ebpf.AttachCGroupInet4Connect, l.socket.Connect4, bpf.LoadSocket},
+		{"connect6", ebpf.AttachCGroupInet6Connect, l.socket.Connect6, bpf.LoadSocket},
+		{"sendmsg4", ebpf.AttachCGroupUDP4Sendmsg, l.socket.Sendmsg4, bpf.LoadSocket},
+		{"sendmsg6", ebpf.AttachCGroupUDP6Sendmsg, l.socket.Sendmsg6, bpf.LoadSocket},
+		{"recvmsg4", ebpf.AttachCGroupUDP4Recvmsg, l.socket.Recvmsg4, bpf.LoadSocket},
+		{"recvmsg6", ebpf.AttachCGroupUDP6Recvmsg, l.socket.Recvmsg6, bpf.LoadSocket},
+		{"getpeername4", ebpf.AttachCgroupInet4GetPeername, l.socket.Getpeername4, bpf.LoadSocket},
+		{"getpeername6", ebpf.AttachCgroupInet6GetPeername, l.socket.Getpeername6, bpf.LoadSocket},
 	}
 }
 

@@ -14,17 +14,19 @@ import (
 	"github.com/waggle-net/waggle/bpf"
 )
 
-// hook is one program on the host side of a pod's device.
+// hook is one program and where it is attached.
 type hook struct {
 	program string // as in the object; also the prefix of the pin's name
 	attach  ebpf.AttachType
 	prog    *ebpf.Program
+	object  func() (*ebpf.CollectionSpec, error) // that has the program
 }
 
+// podHooks are on the host side of a pod's device.
 func (l *Loader) podHooks() []hook {
 	return []hook{
-		{"from_pod", ebpf.AttachTCXIngress, l.pod.FromPod},
-		{"to_pod", ebpf.AttachTCXEgress, l.pod.ToPod},
+		{"from_pod", ebpf.AttachTCXIngress, l.pod.FromPod, bpf.LoadPod},
+		{"to_pod", ebpf.AttachTCXEgress, l.pod.ToPod, bpf.LoadPod},
 	}
 }
 
@@ -44,7 +46,7 @@ func (l *Loader) pin(h hook, deviceName string) string {
 // held: too long for a pod that waits, and for all that wait behind it. A filter
 // on clsact takes none. AttachPod replaces it when there is time.
 func (l *Loader) AttachNewPod(name string, index int) error {
-	return l.attachAll(device{name, index}, attachClsact)
+	return l.attachAll(l.podHooks(), device{name, index}, attachClsact)
 }
 
 // AttachPod puts the pod programs at the head of the device's hooks, to stay
@@ -52,11 +54,11 @@ func (l *Loader) AttachNewPod(name string, index int) error {
 // a program. (For a moment both ways may run a program; it does to its own work
 // nothing a second time.)
 func (l *Loader) AttachPod(name string, index int) error {
-	return l.attachAll(device{name, index}, l.attach)
+	return l.attachAll(l.podHooks(), device{name, index}, l.attach)
 }
 
-func (l *Loader) attachAll(d device, attach func(hook, device) error) error {
-	for _, h := range l.podHooks() {
+func (l *Loader) attachAll(hooks []hook, d device, attach func(hook, device) error) error {
+	for _, h := range hooks {
 		if err := attach(h, d); err != nil {
 			return fmt.Errorf("attach %s to %s: %w", h.program, d.name, err)
 		}
@@ -104,9 +106,12 @@ func (l *Loader) DetachPod(name string) error {
 // CheckPod says, as ErrNotAttached, which program is missing on a device or has
 // been overtaken by somebody else's.
 func (l *Loader) CheckPod(name string, index int) error {
-	d := device{name, index}
+	return l.checkAll(l.podHooks(), device{name, index})
+}
+
+func (l *Loader) checkAll(hooks []hook, d device) error {
 	var errs []error
-	for _, h := range l.podHooks() {
+	for _, h := range hooks {
 		// A new device has a filter until there is time for a link.
 		err := checkClsact(h, d)
 		if err != nil && l.mode == TCX {
@@ -138,12 +143,14 @@ func (l *Loader) Sweep(keep func(name string) bool) error {
 }
 
 // Cleanup takes away everything that is pinned below bpfRoot. Programs attached
-// by links go with their pins; those on clsact go with their devices.
+// by links go with their pins; those on clsact go with the pods' devices, and are
+// taken off those of others.
 func Cleanup(bpfRoot string) error {
+	errs := []error{sweepFilters(nil)}
 	if err := os.RemoveAll(PinDir(bpfRoot)); err != nil {
-		return fmt.Errorf("remove pins: %w", err)
+		errs = append(errs, fmt.Errorf("remove pins: %w", err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func unpin(path string) error {
@@ -153,10 +160,10 @@ func unpin(path string) error {
 	return nil
 }
 
-// fresh loads one more copy of a pod program on the same maps: the kernel does
-// not attach one program twice, and a link cannot be moved.
-func (l *Loader) fresh(name string) (*ebpf.Program, error) {
-	spec, err := bpf.LoadPod()
+// fresh loads one more copy of a program on the same maps: the kernel does not
+// attach one program twice, and a link cannot be moved.
+func (l *Loader) fresh(h hook) (*ebpf.Program, error) {
+	spec, err := h.object()
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +171,7 @@ func (l *Loader) fresh(name string) (*ebpf.Program, error) {
 		return nil, err
 	}
 	for other := range spec.Programs {
-		if other != name {
+		if other != h.program {
 			delete(spec.Programs, other)
 		}
 	}
@@ -175,5 +182,5 @@ func (l *Loader) fresh(name string) (*ebpf.Program, error) {
 		return nil, err
 	}
 	defer coll.Close()
-	return coll.DetachProgram(name), nil
+	return coll.DetachProgram(h.program), nil
 }

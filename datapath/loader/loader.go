@@ -60,6 +60,7 @@ type Loader struct {
 	mode   Mode // TCX or TC
 	pod    bpf.PodObjects
 	socket bpf.SocketObjects
+	uplink bpf.UplinkObjects
 	set    *dmaps.Set
 
 	// resized are maps, by name, that keep their size until they are recreated.
@@ -87,7 +88,7 @@ func Open(cfg Config, log *slog.Logger) (_ *Loader, err error) {
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if l.set, err = dmaps.NewSet(&l.pod.PodMaps, &l.pod.PodPrograms); err != nil {
+	if l.set, err = dmaps.NewSet(&l.pod, &l.uplink.UplinkMaps); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -110,7 +111,7 @@ func (l *Loader) Problems() []error {
 
 // Close lets go of programs and maps. What is pinned or attached stays.
 func (l *Loader) Close() error {
-	return errors.Join(l.pod.Close(), l.socket.Close())
+	return errors.Join(l.pod.Close(), l.socket.Close(), l.uplink.Close())
 }
 
 func (l *Loader) load() error {
@@ -121,6 +122,7 @@ func (l *Loader) load() error {
 	}{
 		{"pod", bpf.LoadPod, &l.pod},
 		{"socket", bpf.LoadSocket, &l.socket},
+		{"uplink", bpf.LoadUplink, &l.uplink},
 	} {
 		spec, err := o.spec()
 		if err != nil {

@@ -26,7 +26,7 @@ type Program struct {
 // clsact, which has none, what this daemon has attached.
 func (l *Loader) Programs() []Program {
 	var out []Program
-	for _, h := range l.podHooks() {
+	for _, h := range append(l.podHooks(), l.uplinkHooks()...) {
 		p := describe(h)
 		p.Attach = string(l.mode)
 		out = append(out, l.onDevices(h, p)...)
@@ -104,6 +104,7 @@ func (l *Loader) MapInfos() []MapInfo {
 		{l.pod.WagConntrack1, bpf.PodMapWagConntrack1, "maps.conntrack"},
 		{l.pod.WagFragments1, bpf.PodMapWagFragments1, "maps.fragments"},
 		{l.pod.WagEpMarks1, bpf.PodMapWagEpMarks1, ""},
+		{l.uplink.WagNodeAddrs1, bpf.UplinkMapWagNodeAddrs1, ""},
 		{l.pod.WagCounters1, bpf.PodMapWagCounters1, ""},
 		{l.socket.WagSkSpill1, bpf.SocketMapWagSkSpill1, ""},
 	} {

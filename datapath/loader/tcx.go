@@ -41,7 +41,7 @@ func (l *Loader) attachHead(h hook, d device) (link.Link, error) {
 		return lnk, err
 	}
 	// This very program is attached, behind somebody else's.
-	if opts.Program, err = l.fresh(h.program); err != nil {
+	if opts.Program, err = l.fresh(h); err != nil {
 		return nil, err
 	}
 	defer opts.Program.Close()

@@ -18,6 +18,8 @@ type Set struct {
 	Frontends Table[FrontendKey, Frontend]
 	Slots     Array[uint32]
 	Backends  Array[Backend]
+	// NodeAddrs are the node's own addresses. The values mean nothing.
+	NodeAddrs Table[Addr, uint32]
 	Counters  *ebpf.Map
 	// PurgeFlows forgets every flow of an endpoint. SweepFlows removes those that
 	// have expired: programs take them for absent, but they take room.
@@ -28,8 +30,8 @@ type Set struct {
 	Grace func() error
 }
 
-// NewSet wraps the maps that the pod programs were loaded with.
-func NewSet(m *bpf.PodMaps, p *bpf.PodPrograms) (*Set, error) {
+// NewSet wraps the maps that the programs were loaded with.
+func NewSet(m *bpf.PodObjects, u *bpf.UplinkMaps) (*Set, error) {
 	grace, err := newGrace()
 	if err != nil {
 		return nil, err
@@ -40,11 +42,13 @@ func NewSet(m *bpf.PodMaps, p *bpf.PodPrograms) (*Set, error) {
 		Marks: NewKernelArray[uint32](bpf.PodMapWagEpMarks1, m.WagEpMarks1),
 		Frontends: NewKernel[FrontendKey, Frontend](bpf.PodMapWagFrontends1, m.WagFrontends1,
 			"raise maps.frontends"),
-		Slots:      NewKernelArray[uint32](bpf.PodMapWagSlots1, m.WagSlots1),
-		Backends:   NewKernelArray[Backend](bpf.PodMapWagBackends1, m.WagBackends1),
+		Slots:    NewKernelArray[uint32](bpf.PodMapWagSlots1, m.WagSlots1),
+		Backends: NewKernelArray[Backend](bpf.PodMapWagBackends1, m.WagBackends1),
+		NodeAddrs: NewKernel[Addr, uint32](bpf.UplinkMapWagNodeAddrs1, u.WagNodeAddrs1,
+			"its size is fixed: services from outside know the node's first 256 addresses only"),
 		Counters:   m.WagCounters1,
-		PurgeFlows: func(endpoint uint32) error { return onFlows(p.PurgeFlows, endpoint) },
-		SweepFlows: func() error { return onFlows(p.SweepFlows, 0) },
+		PurgeFlows: func(endpoint uint32) error { return onFlows(m.PurgeFlows, endpoint) },
+		SweepFlows: func() error { return onFlows(m.SweepFlows, 0) },
 		Grace:      grace.wait,
 	}, nil
 }

@@ -64,32 +64,41 @@ type Frontend struct {
 }
 
 // Compile says where a service is reached and who serves it there, and what of
-// it cannot be served.
-func Compile(svc *intent.Service) (fes []Frontend, problems []error) {
+// it cannot be served. Node ports are served at the given addresses, those of this
+// node, of the families that the service has.
+func Compile(svc *intent.Service, node []netip.Addr) (fes []Frontend, problems []error) {
+	add := func(at Address, port *intent.ServicePort) {
+		fe := Frontend{Address: at}
+		var err error
+		if fe.Backends, fe.Known, err = compileBackends(port, at); err != nil {
+			problems = append(problems, fmt.Errorf("service %s, %s: %w", svc.Name, at, err))
+		}
+		fes = append(fes, fe)
+	}
 	for _, ip := range svc.ClusterIPs {
 		for i := range svc.Ports {
 			port := &svc.Ports[i]
-			fe := Frontend{Address: Address{ip, port.Port, port.Protocol}}
-			var err error
-			if fe.Backends, fe.Known, err = compileBackends(port, ip.Is4()); err != nil {
-				problems = append(problems, fmt.Errorf("service %s, %s: %w", svc.Name, fe.Address, err))
+			add(Address{ip, port.Port, port.Protocol}, port)
+			for _, a := range node {
+				if port.NodePort != 0 && a.Is4() == ip.Is4() {
+					add(Address{a, port.NodePort, port.Protocol}, port)
+				}
 			}
-			fes = append(fes, fe)
 		}
 	}
 	return fes, problems
 }
 
-func compileBackends(port *intent.ServicePort, is4 bool) (ready []Address, known int, err error) {
+func compileBackends(port *intent.ServicePort, at Address) (ready []Address, known int, err error) {
 	for _, b := range port.Backends {
-		if b.Address.Is4() != is4 {
+		if b.Address.Is4() != at.Addr.Is4() {
 			continue
 		}
 		known++
 		if !b.Ready {
 			continue
 		}
-		if port.Protocol == intent.SCTP && b.Port != port.Port {
+		if port.Protocol == intent.SCTP && b.Port != at.Port {
 			// A new port would need a CRC32c over the whole packet.
 			err = fmt.Errorf("backend %s: SCTP ports cannot be translated: make targetPort equal to port",
 				netip.AddrPortFrom(b.Address, b.Port))

@@ -79,7 +79,7 @@ func randomService(random *rand.Rand, name intent.Name) *intent.Service {
 }
 
 func remember(ever map[Address]map[Address]bool, svc *intent.Service) {
-	fes, _ := Compile(svc)
+	fes, _ := Compile(svc, nil)
 	for _, fe := range fes {
 		if ever[fe.Address] == nil {
 			ever[fe.Address] = make(map[Address]bool)
@@ -125,7 +125,7 @@ func checkWanted(t *testing.T, seed uint64, s *script, known map[intent.Name]*in
 	have := leads(s)
 	want := 0
 	for _, svc := range known {
-		fes, _ := Compile(svc)
+		fes, _ := Compile(svc, nil)
 		for _, fe := range fes {
 			want++
 			if !slices.Equal(have[fe.Address], append([]Address{}, fe.Backends...)) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -30,6 +31,7 @@ type Manager struct {
 	failed     map[Address]error                    // to be tried again
 	problems   map[intent.Name][]error              // from compiling
 	garbage    []region                             // unlinked, maybe being read
+	node       []netip.Addr                         // where node ports are served
 }
 
 // region is the slots of one frontend.
@@ -68,6 +70,14 @@ func (m *Manager) Apply(changes map[intent.Name]*intent.Service) error {
 	return m.program(touched)
 }
 
+// SetNode says at which addresses node ports are served: those of this node. It
+// holds for services that are applied from then on, so all have to be.
+func (m *Manager) SetNode(addrs []netip.Addr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.node = slices.Clone(addrs)
+}
+
 // takeIn records what one service wants from now on.
 func (m *Manager) takeIn(name intent.Name, svc *intent.Service, touched map[Address]struct{}) {
 	for _, fe := range m.compiled[name] {
@@ -82,7 +92,7 @@ func (m *Manager) takeIn(name intent.Name, svc *intent.Service, touched map[Addr
 	if svc == nil {
 		return
 	}
-	fes, problems := Compile(svc)
+	fes, problems := Compile(svc, m.node)
 	if len(problems) > 0 {
 		m.problems[name] = problems
 	}

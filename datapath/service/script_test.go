@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	stdmaps "maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +30,7 @@ var update = flag.Bool("update", false, "rewrite the expected sections of testda
 //
 //	maps slots=N backends=N frontends=N   sizes, first of all
 //	apply       services in YAML: put in or changed
+//	node        the node's addresses, for node ports; all services are put in again
 //	delete      names, one a line
 //	restart     a new Manager on the maps as they are
 //	prune       every service is known now
@@ -75,10 +78,11 @@ type script struct {
 	set       *maps.Set
 	frontends *maps.Fake[maps.FrontendKey, maps.Frontend]
 	graces    int
+	applied   map[intent.Name]*intent.Service
 }
 
 func newScript(t *testing.T) *script {
-	s := &script{t: t, frontends: &maps.Fake[maps.FrontendKey, maps.Frontend]{}}
+	s := &script{t: t, frontends: &maps.Fake[maps.FrontendKey, maps.Frontend]{}, applied: make(map[intent.Name]*intent.Service)}
 	s.set = &maps.Set{
 		Frontends: s.frontends,
 		Slots:     &maps.FakeArray[uint32]{Values: make([]uint32, 64)},
@@ -104,11 +108,19 @@ func (s *script) step(f txtar.File) (got string, compared bool) {
 		s.resize(args)
 	case "apply":
 		s.apply(f.Data)
+	case "node":
+		var addrs []netip.Addr
+		for text := range strings.FieldsSeq(string(f.Data)) {
+			addrs = append(addrs, netip.MustParseAddr(text))
+		}
+		s.m.SetNode(addrs)
+		s.log(s.m.Apply(stdmaps.Clone(s.applied)))
 	case "delete":
 		changes := make(map[intent.Name]*intent.Service)
 		for line := range strings.FieldsSeq(string(f.Data)) {
 			ns, name, _ := strings.Cut(line, "/")
 			changes[intent.Name{Namespace: ns, Name: name}] = nil
+			delete(s.applied, intent.Name{Namespace: ns, Name: name})
 		}
 		s.log(s.m.Apply(changes))
 	case "restart":
@@ -167,6 +179,7 @@ func (s *script) apply(data []byte) {
 	changes := make(map[intent.Name]*intent.Service)
 	for i := range svcs {
 		changes[svcs[i].Name] = &svcs[i]
+		s.applied[svcs[i].Name] = &svcs[i]
 	}
 	s.log(s.m.Apply(changes))
 }
