@@ -61,6 +61,7 @@ func uninstallCommand() *cobra.Command {
 			o.Out = cmd.OutOrStdout()
 			s := launch.Stopper{Layout: o.Layout, BinDir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 			o.Stop = func(ctx context.Context) error { return s.All(ctx, 10*time.Second) }
+			o.Cleanup = s.Cleanup
 			return install.Uninstall(cmd.Context(), o)
 		},
 	}

@@ -16,19 +16,18 @@ import (
 )
 
 // fixed is a daemon that always says the same.
-type fixed status.Status
+type fixed struct{ status status.Status }
 
-func (f *fixed) Status(context.Context) (*status.Status, error) {
-	s := status.Status(*f)
-	return &s, nil
-}
+func (f fixed) Ready() error { return nil }
+
+func (f fixed) Status(context.Context) (*status.Status, error) { return &f.status, nil }
 
 // serve runs a daemon on a socket until the test ends, and returns its path.
 func serve(t *testing.T, s status.Status) string {
 	socket := filepath.Join(t.TempDir(), "waggled.sock")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, socket, (*fixed)(&s), slog.New(slog.DiscardHandler)) }()
+	go func() { done <- status.Serve(ctx, socket, fixed{s}, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -59,6 +59,7 @@ type Config struct {
 	ClusterDomain string `json:"clusterDomain"`
 
 	DNS              DNS              `json:"dns"`
+	Dataplane        Dataplane        `json:"dataplane"`
 	ContainerRuntime ContainerRuntime `json:"containerRuntime"`
 	Kubelet          Kubelet          `json:"kubelet"`
 	Components       Components       `json:"components"`
@@ -99,6 +100,16 @@ type DNS struct {
 	// Upstreams are servers for other names: addresses, with a port if it is not
 	// 53. Default: empty, those of the system's resolv.conf.
 	Upstreams []string `json:"upstreams"`
+}
+
+// Dataplane is how pods get their network, and services their addresses.
+type Dataplane struct {
+	// Enabled runs waggled. Default: true. Without it, the node is not ready until
+	// another CNI plugin is there, and something else must serve services.
+	Enabled bool `json:"enabled"`
+	// Config is laid over waggled's configuration (DaemonConfig, waggle.dev/v1alpha1),
+	// without the keys that are ours. Default: empty.
+	Config Fragment `json:"config"`
 }
 
 // ContainerRuntime is what containerd is told.
@@ -243,6 +254,7 @@ func Default() *Config {
 		NodeCIDRMaskSizes: MaskSizes{IPv4: 24, IPv6: 64},
 		ClusterDomain:     "cluster.local",
 		DNS:               DNS{Port: 10053},
+		Dataplane:         Dataplane{Enabled: true},
 		ContainerRuntime:  ContainerRuntime{CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d"},
 		Kubelet:           Kubelet{CgroupRoot: "/"},
 		Etcd:              Etcd{Profile: EtcdDefault, QuotaBytes: 2 << 30},

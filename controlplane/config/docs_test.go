@@ -26,7 +26,7 @@ func TestDocument(t *testing.T) {
 	}
 	got := string(b)
 	for name, text := range map[string]string{
-		"keys": keysTable(), "ports": portsTable(), "owned-keys": ownedKeysTable(), "owned-flags": ownedFlagsTable(),
+		"keys": keysTable(), "ports": portsTable(), "owned-keys": ownedKeysTable(ownedKubeletKeys), "owned-dataplane-keys": ownedKeysTable(ownedDataplaneKeys), "owned-flags": ownedFlagsTable(),
 	} {
 		re := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*(<!-- end ` + name + ` -->)`)
 		if !re.MatchString(got) {
@@ -75,9 +75,9 @@ func portsTable() string {
 	return b.String()
 }
 
-func ownedKeysTable() string {
+func ownedKeysTable(owned map[string]string) string {
 	byRemedy := map[string][]string{}
-	for key, remedy := range ownedKubeletKeys {
+	for key, remedy := range owned {
 		byRemedy[remedy] = append(byRemedy[remedy], "`"+key+"`")
 	}
 	var b strings.Builder

@@ -27,6 +27,8 @@ var options = option.Set[Config]{Default: Default, Env: EnvPrefix, Options: []op
 	{Field: "dns.addresses", Unit: "addresses", Usage: "addresses of the cluster DNS service (default: the tenth of each service range)", Ptr: func(c *Config) any { return &c.DNS.Addresses }},
 	{Field: "dns.port", Unit: "port", Usage: "port on the node's addresses where its DNS answers", Ptr: func(c *Config) any { return &c.DNS.Port }},
 	{Field: "dns.upstreams", Unit: "servers", Usage: "DNS servers for other names, as in 192.0.2.53 or [2001:db8::53]:5353 (default: those of the system's resolv.conf)", Ptr: func(c *Config) any { return &c.DNS.Upstreams }},
+	{Field: "dataplane.enabled", Unit: "", Usage: "run waggled; without it, bring a CNI plugin and something that serves services", Ptr: func(c *Config) any { return &c.Dataplane.Enabled }},
+	{Field: "dataplane.config", Unit: "yaml", Usage: "keys of waggled's DaemonConfig, as in {mtu: 1400}", Ptr: func(c *Config) any { return &c.Dataplane.Config }},
 	{Field: "containerRuntime.cniBinDir", Unit: "dir", Usage: "where containerd looks for CNI plugins", Ptr: func(c *Config) any { return &c.ContainerRuntime.CNIBinDir }},
 	{Field: "containerRuntime.cniConfDir", Unit: "dir", Usage: "where containerd looks for network configuration", Ptr: func(c *Config) any { return &c.ContainerRuntime.CNIConfDir }},
 	{Field: "containerRuntime.registries", Unit: "yaml", Usage: "mirrors and credentials of registries, as in [{host: docker.io, mirrors: [{url: https://mirror.example}]}]", Ptr: func(c *Config) any { return &c.ContainerRuntime.Registries }},

@@ -40,6 +40,7 @@ func (c *Config) Validate() field.ErrorList {
 	errs = append(errs, c.validatePorts()...)
 	errs = append(errs, c.validateSANs()...)
 	errs = append(errs, c.validateRegistries()...)
+	errs = append(errs, c.validateDataplane(field.NewPath("dataplane"))...)
 	errs = append(errs, c.Kubelet.validate(field.NewPath("kubelet"))...)
 	errs = append(errs, c.Components.validate(field.NewPath("components"))...)
 	errs = append(errs, c.Etcd.validate(field.NewPath("etcd"))...)

@@ -14,7 +14,7 @@ import (
 
 // Programs are what a server consists of, below its folder of programs.
 func Programs() []string {
-	return []string{"waggle-kube", "waggle-kubernetes", "containerd", "containerd-shim-runc-v2", "ctr"}
+	return []string{"waggle-kube", "waggle-kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "waggled", "waggle-cni", "waggle"}
 }
 
 // Check looks at the machine, without starting anything.

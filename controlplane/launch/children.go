@@ -19,6 +19,7 @@ import (
 	"github.com/waggle-net/waggle/controlplane/image"
 	"github.com/waggle-net/waggle/controlplane/runtime"
 	"github.com/waggle-net/waggle/controlplane/supervise"
+	"github.com/waggle-net/waggle/internal/status"
 )
 
 // The processes of a server, as status and logs call them.
@@ -26,6 +27,7 @@ const (
 	containerdName   = "containerd"
 	controlPlaneName = "control-plane"
 	nodeName         = "node"
+	waggledName      = "waggled"
 )
 
 // configSum is the environment variable that carries the sum of a process's
@@ -57,7 +59,7 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 	}
 	program := filepath.Join(s.BinDir, "waggle-kubernetes")
 	env := append(thrifty(supervise.Environment(os.Environ())), configSum+"="+sum)
-	return []supervise.Child{
+	children := []supervise.Child{
 		containerd,
 		{
 			Name: controlPlaneName, Path: program,
@@ -81,6 +83,42 @@ func (s *Server) children(host runtime.Host) ([]supervise.Child, error) {
 
 			ReadyTimeout: readyTimeout,
 		},
+	}
+	if !s.Config.Dataplane.Enabled {
+		return children, nil
+	}
+	waggled, err := s.waggled()
+	if err != nil {
+		return nil, err
+	}
+	return append(children, waggled), nil
+}
+
+// waggled is the datapath's daemon. It finds the API server and its node by itself,
+// and is left running with the pods that it serves.
+func (s *Server) waggled() (supervise.Child, error) {
+	l := s.Config.Layout()
+	c, errs := s.Config.DaemonConfig()
+	if err := errs.ToAggregate(); err != nil { // validated already
+		return supervise.Child{}, err
+	}
+	file := l.DaemonConfig()
+	if err := c.Write(file); err != nil {
+		return supervise.Child{}, err
+	}
+	sum, err := fileSum(file)
+	if err != nil {
+		return supervise.Child{}, err
+	}
+	client := &status.Client{Socket: c.APISocket()}
+	return supervise.Child{
+		Name: waggledName, Path: filepath.Join(s.BinDir, "waggled"),
+		Args:         []string{"run", "--config", file},
+		Env:          append(thrifty(supervise.Environment(os.Environ())), configSum+"="+sum),
+		LogFile:      l.Log(waggledName),
+		Ready:        client.Ready,
+		ReadyTimeout: readyTimeout,
+		Keep:         true,
 	}, nil
 }
 

@@ -112,3 +112,17 @@ func (s *Stopper) awaitContainerd(ctx context.Context, ended <-chan error) error
 		}
 	}
 }
+
+// Cleanup takes the datapath off the kernel. Nothing may be running any more.
+func (s *Stopper) Cleanup(ctx context.Context) error {
+	config := s.Layout.DaemonConfig()
+	if _, err := os.Stat(config); errors.Is(err, os.ErrNotExist) {
+		return nil // waggled was never started
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, "waggled"), "cleanup", "--config", config)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("remove the datapath: %w", err)
+	}
+	return nil
+}

@@ -46,7 +46,7 @@ func (l Layout) PKI(name string) string { return filepath.Join(l.PKIDir(), name)
 func (l Layout) KubeconfigDir() string { return filepath.Join(l.Data, "kubeconfig") }
 
 // Kubeconfig is the kubeconfig of an identity: admin, controller-manager,
-// scheduler, kubelet.
+// scheduler, kubelet, waggled.
 func (l Layout) Kubeconfig(identity string) string {
 	return filepath.Join(l.KubeconfigDir(), identity+".yaml")
 }
@@ -64,6 +64,12 @@ func (l Layout) GeneratedDir() string { return filepath.Join(l.Data, "generated"
 
 // Generated is a file of GeneratedDir.
 func (l Layout) Generated(name string) string { return filepath.Join(l.GeneratedDir(), name) }
+
+// WaggledDir is what waggled remembers of the cluster, for a start without it.
+func (l Layout) WaggledDir() string { return filepath.Join(l.Data, "waggled") }
+
+// DaemonConfig is the generated configuration of waggled.
+func (l Layout) DaemonConfig() string { return l.Generated("waggled.yaml") }
 
 // KubeletDir is the kubelet's root folder: pods' volumes, plugins' sockets.
 func (l Layout) KubeletDir() string { return filepath.Join(l.Data, "kubelet") }

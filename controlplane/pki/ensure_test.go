@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var allKubeconfigs = []string{"admin.yaml", "controller-manager.yaml", "kubelet.yaml", "scheduler.yaml"}
+var allKubeconfigs = []string{"admin.yaml", "controller-manager.yaml", "kubelet.yaml", "scheduler.yaml", "waggled.yaml"}
 
 func TestEnsureMakesEverything(t *testing.T) {
 	spec := testSpec(t)
@@ -142,10 +142,10 @@ func TestSpecChanges(t *testing.T) {
 			[]string{"admin.yaml"}, "had another server or CA"},
 		"mapped node address": {func(s *Spec) { s.NodeIPs[0] = ips("::ffff:192.0.2.1")[0] }, nil, ""},
 		"only IPv6": {func(s *Spec) { s.NodeIPs = ips("2001:db8::1") },
-			append([]string{"admin.yaml", "apiserver.pem", "controller-manager.yaml"}, "etcd-peer.pem", "etcd-server.pem", "kubelet-serving.pem", "kubelet.yaml", "scheduler.yaml"),
+			append([]string{"admin.yaml", "apiserver.pem", "controller-manager.yaml"}, "etcd-peer.pem", "etcd-server.pem", "kubelet-serving.pem", "kubelet.yaml", "scheduler.yaml", "waggled.yaml"),
 			"had another server or CA"},
 		"node name": {func(s *Spec) { s.NodeName = "two" },
-			[]string{"apiserver.pem", "etcd-peer.pem", "etcd-server.pem", "kubelet-client.pem", "kubelet-serving.pem"}, "was not good for two"},
+			[]string{"apiserver.pem", "etcd-peer.pem", "etcd-server.pem", "kubelet-client.pem", "kubelet-serving.pem", "waggled.pem"}, "was not good for two"},
 		"service address": {func(s *Spec) { s.ServiceIPs = s.ServiceIPs[:1] }, []string{"apiserver.pem"}, "was good for"},
 		"cluster domain":  {func(s *Spec) { s.ClusterDomain = "example.org" }, []string{"apiserver.pem"}, "was not good for kubernetes.default.svc.example.org"},
 		"further SAN":     {func(s *Spec) { s.TLSSANs = append(s.TLSSANs, "*.Example.com") }, []string{"apiserver.pem"}, "was not good for *.example.com"},

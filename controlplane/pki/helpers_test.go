@@ -151,6 +151,7 @@ var wantedLeaves = map[string]wanted{
 	"admin.pem":                      {"cluster-ca.crt", "CN=kubernetes-admin,O=waggle:cluster-admins", nil, wantClient},
 	"kubelet-client.pem":             {"cluster-ca.crt", "CN=system:node:one,O=system:nodes", nil, wantClient},
 	"kubelet-serving.pem":            {"cluster-ca.crt", "CN=system:node:one,O=system:nodes", []string{"one", "192.0.2.1", "2001:db8::1"}, wantServer},
+	"waggled.pem":                    {"cluster-ca.crt", "CN=system:node:one,O=system:nodes+O=waggle:dataplane", nil, wantClient},
 	"etcd-server.pem":                {"etcd-ca.crt", "CN=one", wantEtcd, wantBoth},
 	"etcd-peer.pem":                  {"etcd-ca.crt", "CN=one", wantEtcd, wantBoth},
 }

@@ -21,6 +21,7 @@ const (
 	ControllerManagerKubeconfig = "controller-manager"
 	SchedulerKubeconfig         = "scheduler"
 	KubeletKubeconfig           = "kubelet"
+	WaggledKubeconfig           = "waggled"
 )
 
 // clusterName names the cluster in kubeconfigs.
@@ -103,6 +104,7 @@ func (r *run) kubeconfigs() error {
 		{ControllerManagerKubeconfig, ControllerManager},
 		{SchedulerKubeconfig, Scheduler},
 		{KubeletKubeconfig, KubeletClient},
+		{WaggledKubeconfig, Waggled},
 	} {
 		errs = append(errs, r.kubeconfig(c.identity, r.componentKubeconfig(c.identity, c.file), time.Time{}))
 	}

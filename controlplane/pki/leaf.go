@@ -44,7 +44,8 @@ func leaves(s Spec) []leaf {
 	node := sans{ips: s.NodeIPs}.with(s.NodeName)
 	api := local.and(node).and(sans{ips: s.ServiceIPs}).with(s.TLSSANs...).with(
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+s.ClusterDomain)
-	kubelet := pkix.Name{CommonName: "system:node:" + s.NodeName, Organization: []string{"system:nodes"}}
+	kubelet := user("system:node:"+s.NodeName, "system:nodes")
+	waggled := user(kubelet.CommonName, "system:nodes", DataplaneGroup)
 
 	return []leaf{
 		{APIServer, ClusterCACert, user("kube-apiserver"), api, server},
@@ -58,6 +59,7 @@ func leaves(s Spec) []leaf {
 		{Admin, ClusterCACert, user(AdminUser, AdminsGroup), sans{}, client},
 		{KubeletClient, ClusterCACert, kubelet, sans{}, client},
 		{KubeletServing, ClusterCACert, kubelet, node.and(sans{}), server},
+		{Waggled, ClusterCACert, waggled, sans{}, client},
 		{EtcdServer, EtcdCACert, user(s.NodeName), local.and(node), both},
 		{EtcdPeer, EtcdCACert, user(s.NodeName), local.and(node), both},
 	}

@@ -48,6 +48,7 @@ const (
 	Admin                    = "admin.pem"
 	KubeletClient            = "kubelet-client.pem"
 	KubeletServing           = "kubelet-serving.pem"
+	Waggled                  = "waggled.pem"
 	EtcdServer               = "etcd-server.pem"
 	EtcdPeer                 = "etcd-peer.pem"
 )
@@ -59,6 +60,10 @@ const (
 	// cluster-admin. It is not system:masters, because nobody can take that
 	// group's rights away: a lost certificate would be good until it ends.
 	AdminsGroup = "waggle:cluster-admins"
+
+	// DataplaneGroup is the group of every node's waggled, beside that of nodes:
+	// for what the Node authorizer gives no node, such as endpoints.
+	DataplaneGroup = "waggle:dataplane"
 
 	// AdminUser is the admin's name.
 	AdminUser = "kubernetes-admin"

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -31,7 +32,7 @@ func bootstrap(hook genericapiserver.PostStartHookContext) error {
 	if err != nil {
 		return fmt.Errorf("make loopback client: %w", err)
 	}
-	objects := append(bindings(), publish.Objects()...)
+	objects := append(append(bindings(), dataplaneRights()...), publish.Objects()...)
 	var last error
 	err = wait.PollUntilContextTimeout(hook.Context, 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		last = applyRBAC(ctx, client, objects)
@@ -58,6 +59,33 @@ func bindings() []runtime.Object {
 		bind("waggle:cluster-admins", "cluster-admin", rbacv1.GroupKind, pki.AdminsGroup),
 		// What the API server may do on kubelets: logs, exec, port-forward.
 		bind("waggle:kubelet-clients", "system:kubelet-api-admin", rbacv1.UserKind, pki.KubeletAPIUser),
+	}
+}
+
+// dataplaneRights are what each node's waggled may do beside what the Node authorizer
+// lets it do as its node (its own Node and Pods, all Services): to look, never to
+// change anything.
+func dataplaneRights() []runtime.Object {
+	const name = pki.DataplaneGroup
+	meta := func(kind string) metav1.TypeMeta {
+		return metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: kind}
+	}
+	watch := []string{"get", "list", "watch"}
+	return []runtime.Object{
+		&rbacv1.ClusterRole{
+			TypeMeta:   meta("ClusterRole"),
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules: []rbacv1.PolicyRule{
+				{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: watch},
+				{APIGroups: []string{discoveryv1.GroupName}, Resources: []string{"endpointslices"}, Verbs: watch},
+			},
+		},
+		&rbacv1.ClusterRoleBinding{
+			TypeMeta:   meta("ClusterRoleBinding"),
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: name}},
+		},
 	}
 }
 

@@ -20,6 +20,9 @@ func (c *Config) validateCIDRs() field.ErrorList {
 	pods, cluster, excluded := field.NewPath("podCIDRs"), field.NewPath("clusterCIDRs"), field.NewPath("masqueradeExclusions")
 	var errs field.ErrorList
 	errs = append(errs, c.validatePodCIDRs(pods)...)
+	if len(c.ClusterCIDRs) == 0 && c.InCluster() {
+		errs = append(errs, field.Required(cluster, "name the ranges of all pods of the cluster, as in [10.244.0.0/16]"))
+	}
 	if !slices.Equal(c.ClusterCIDRs, c.PodCIDRs) { // else they are the default, and the same errors twice
 		errs = append(errs, strict.WellFormed(cluster, c.ClusterCIDRs)...)
 		errs = append(errs, strict.Unreserved(cluster, c.ClusterCIDRs)...)
@@ -31,7 +34,24 @@ func (c *Config) validateCIDRs() field.ErrorList {
 	return append(errs, c.outsideCluster(excluded)...)
 }
 
+// UsePodCIDRs takes the ranges that the cluster gave this node, unless the
+// configuration has its own.
+func (c *Config) UsePodCIDRs(cidrs []netip.Prefix) error {
+	if len(c.PodCIDRs) > 0 {
+		return nil
+	}
+	c.PodCIDRs = cidrs
+	p := field.NewPath("spec", "podCIDRs")
+	if len(cidrs) == 0 {
+		return strict.Err(field.ErrorList{field.Required(p, "the cluster gives nodes no ranges: configure its controller-manager to, or set podCIDRs")})
+	}
+	return strict.Err(append(c.validatePodCIDRs(p), c.inCluster(p)...))
+}
+
 func (c *Config) validatePodCIDRs(p *field.Path) field.ErrorList {
+	if len(c.PodCIDRs) == 0 && c.InCluster() {
+		return nil // the Node object has them
+	}
 	if len(c.PodCIDRs) == 0 {
 		return field.ErrorList{field.Required(p, "give this node's pods a range, as in [10.244.1.0/24]")}
 	}

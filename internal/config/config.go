@@ -11,9 +11,13 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/waggle-net/waggle/internal/config/option"
 )
@@ -38,11 +42,17 @@ type Config struct {
 	// lower case.
 	NodeName string `json:"nodeName"`
 	// PodCIDRs are the ranges that this node's pods get their addresses from,
-	// at most one a family. Required.
+	// at most one a family. Default: those of the Node object, with a cluster;
+	// required without one.
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
 	// ClusterCIDRs are the ranges that all pods of the cluster are in: every
-	// pod CIDR lies inside of one. Default: the pod CIDRs.
+	// pod CIDR lies inside of one. Default: the pod CIDRs; required with a
+	// cluster, of which other nodes have other ranges.
 	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs"`
+
+	// Kubernetes is the cluster that says which nodes and services there are.
+	// Default: none, and IntentFile says it.
+	Kubernetes Kubernetes `json:"kubernetes"`
 
 	// Masquerade gives the packets of pods to the world the node's address.
 	// Default: true.
@@ -64,8 +74,8 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// StateDir holds what must survive a reboot. Default: /var/lib/waggle.
 	StateDir string `json:"stateDir"`
-	// IntentFile is the file that says which nodes and services there are.
-	// Default: /etc/waggle/intent.yaml.
+	// IntentFile is the file that says which nodes and services there are, where
+	// no cluster does. Default: /etc/waggle/intent.yaml.
 	IntentFile string `json:"intentFile"`
 
 	// LogLevel is the least severe level that is logged. Default: info.
@@ -78,6 +88,17 @@ type Config struct {
 	Maps Maps `json:"maps"`
 	// CNI is the installation of the CNI plugin on this node.
 	CNI CNI `json:"cni"`
+}
+
+// Kubernetes is how the API of a cluster is reached.
+type Kubernetes struct {
+	// Kubeconfig is the file with the daemon's credentials. Its server is asked
+	// unless Servers are given. Default: none, and there is no cluster.
+	Kubeconfig string `json:"kubeconfig"`
+	// Servers are the URLs of API servers, asked in turn until one answers.
+	// Default: that of the kubeconfig. Those that the cluster itself names are
+	// learned and remembered in StateDir, to be asked after these.
+	Servers []string `json:"servers"`
 }
 
 // IPAM is how pods get their addresses.
@@ -157,9 +178,30 @@ func (c *Config) CNISocket() string { return filepath.Join(c.RunDir, "cni.sock")
 // APISocket is the socket on which the daemon answers its operator.
 func (c *Config) APISocket() string { return filepath.Join(c.RunDir, "waggled.sock") }
 
+// InCluster says that a cluster tells what there is, and not a file.
+func (c *Config) InCluster() bool { return c.Kubernetes.Kubeconfig != "" }
+
+// ServersFile remembers the API servers that the cluster named last.
+func (c *Config) ServersFile() string { return filepath.Join(c.StateDir, "apiservers.json") }
+
+// NodeFile remembers what the cluster said of this node last.
+func (c *Config) NodeFile() string { return filepath.Join(c.StateDir, "node.json") }
+
 // PinDir is the directory under the bpf file system that the daemon pins
 // programs, links and maps in.
 func (c *Config) PinDir() string { return filepath.Join(c.BPFRoot, "waggle") }
+
+// Write writes the configuration as a file that Load reads, with every key.
+func (c *Config) Write(path string) error {
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write config: %w", err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("write config: %w", err)
+	}
+	return nil
+}
 
 // String is the configuration as one line of JSON, for logs.
 func (c *Config) String() string {

@@ -234,3 +234,23 @@ func TestExample(t *testing.T) {
 		t.Errorf("the comments are not the defaults (-default +comment):\n%s", diff)
 	}
 }
+
+// What Write writes, Load reads: the same, with nothing left to complete.
+func TestWrite(t *testing.T) {
+	want := Default()
+	want.NodeName = "node1"
+	want.ClusterCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+	want.Kubernetes = Kubernetes{Kubeconfig: "/etc/waggle/kubeconfig"}
+	want.IntentFile = ""
+	path := filepath.Join(t.TempDir(), "waggled.yaml")
+	if err := want.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("-written +read:\n%s", diff)
+	}
+}

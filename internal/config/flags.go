@@ -11,8 +11,10 @@ import (
 // options are the fields that have a flag.
 var options = option.Set[Config]{Default: Default, Options: []option.Option[Config]{
 	{Field: "nodeName", Unit: "name", Usage: "this node's name in the cluster (default: the host name)", Ptr: func(c *Config) any { return &c.NodeName }},
-	{Field: "podCIDRs", Unit: "cidrs", Usage: "ranges of this node's pods, at most one a family", Ptr: func(c *Config) any { return &c.PodCIDRs }},
+	{Field: "podCIDRs", Unit: "cidrs", Usage: "ranges of this node's pods, at most one a family (default: those of the Node object)", Ptr: func(c *Config) any { return &c.PodCIDRs }},
 	{Field: "clusterCIDRs", Unit: "cidrs", Usage: "ranges of all pods of the cluster (default: the pod CIDRs)", Ptr: func(c *Config) any { return &c.ClusterCIDRs }},
+	{Field: "kubernetes.kubeconfig", Unit: "file", Usage: "credentials for the cluster that says what there is (default: none, the intent file says it)", Ptr: func(c *Config) any { return &c.Kubernetes.Kubeconfig }},
+	{Field: "kubernetes.servers", Unit: "urls", Usage: "API servers, asked in turn (default: that of the kubeconfig)", Ptr: func(c *Config) any { return &c.Kubernetes.Servers }},
 	{Field: "masquerade", Unit: "", Usage: "give packets of pods to the world the node's address", Ptr: func(c *Config) any { return &c.Masquerade }},
 	{Field: "masqueradeExclusions", Unit: "cidrs", Usage: "ranges that see the addresses of pods nevertheless", Ptr: func(c *Config) any { return &c.MasqueradeExclusions }},
 	{Field: "mtu", Unit: "bytes", Usage: "MTU of the pods' devices (default: that of the default route's device)", Ptr: func(c *Config) any { return &c.MTU }},
@@ -20,7 +22,7 @@ var options = option.Set[Config]{Default: Default, Options: []option.Option[Conf
 	{Field: "cgroupRoot", Unit: "dir", Usage: "cgroup2 directory of the socket programs (default: where cgroup2 is mounted)", Ptr: func(c *Config) any { return &c.CgroupRoot }},
 	{Field: "runDir", Unit: "dir", Usage: "sockets, and what need not survive a reboot", Ptr: func(c *Config) any { return &c.RunDir }},
 	{Field: "stateDir", Unit: "dir", Usage: "what must survive a reboot", Ptr: func(c *Config) any { return &c.StateDir }},
-	{Field: "intentFile", Unit: "file", Usage: "nodes and services", Ptr: func(c *Config) any { return &c.IntentFile }},
+	{Field: "intentFile", Unit: "file", Usage: "nodes and services, without a cluster", Ptr: func(c *Config) any { return &c.IntentFile }},
 	{Field: "logLevel", Unit: "level", Usage: "debug, info, warn or error", Ptr: func(c *Config) any { return &c.LogLevel }},
 	{Field: "ipam.restTime", Unit: "duration", Usage: "how long a released address is not given to another pod", Ptr: func(c *Config) any { return &c.IPAM.RestTime }},
 	{Field: "attach", Unit: "how", Usage: "how programs are attached to devices: auto, tcx or tc", Ptr: func(c *Config) any { return &c.Attach }},

@@ -73,7 +73,7 @@ func (c *Config) complete(hostname func() (string, error)) {
 			c.NodeName = strings.ToLower(name)
 		}
 	}
-	if len(c.ClusterCIDRs) == 0 {
+	if len(c.ClusterCIDRs) == 0 && !c.InCluster() {
 		c.ClusterCIDRs = slices.Clone(c.PodCIDRs)
 	}
 }

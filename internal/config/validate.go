@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
@@ -28,6 +29,7 @@ func (c *Config) Validate() field.ErrorList {
 	errs = append(errs, strict.Header(c.APIVersion, APIVersion, c.Kind, Kind)...)
 	errs = append(errs, c.validateNodeName()...)
 	errs = append(errs, c.validateCIDRs()...)
+	errs = append(errs, c.validateKubernetes(field.NewPath("kubernetes"))...)
 	errs = append(errs, c.validateMTU()...)
 	errs = append(errs, c.validatePaths()...)
 	errs = append(errs, c.LogLevel.Validate(field.NewPath("logLevel"))...)
@@ -50,6 +52,20 @@ func (c *Config) validateNodeName() field.ErrorList {
 			strict.SubdomainRule)}
 	}
 	return nil
+}
+
+func (c *Config) validateKubernetes(p *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(c.Kubernetes.Servers) > 0 && !c.InCluster() {
+		errs = append(errs, field.Required(p.Child("kubeconfig"), "the servers ask for credentials: name the file that has them"))
+	}
+	for i, server := range c.Kubernetes.Servers {
+		u, err := url.Parse(server)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			errs = append(errs, field.Invalid(p.Child("servers").Index(i), server, "use a URL like https://192.0.2.1:6443"))
+		}
+	}
+	return errs
 }
 
 func (c *Config) validateMTU() field.ErrorList {
@@ -77,7 +93,8 @@ func (c *Config) validatePaths() field.ErrorList {
 		{field.NewPath("cgroupRoot"), c.CgroupRoot, true},
 		{field.NewPath("runDir"), c.RunDir, false},
 		{field.NewPath("stateDir"), c.StateDir, false},
-		{field.NewPath("intentFile"), c.IntentFile, false},
+		{field.NewPath("intentFile"), c.IntentFile, c.InCluster()},
+		{field.NewPath("kubernetes", "kubeconfig"), c.Kubernetes.Kubeconfig, true},
 		{field.NewPath("cni", "binDir"), c.CNI.BinDir, !c.CNI.Install},
 		{field.NewPath("cni", "confDir"), c.CNI.ConfDir, !c.CNI.Install},
 	} {

@@ -52,6 +52,27 @@ func Check(w io.Writer) error {
 // node, and nothing of others. It carries on past a failure, so that calling it
 // again finishes the work.
 func Cleanup(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	if known, err := readNode(cfg); err == nil && known != nil && len(cfg.PodCIDRs) == 0 {
+		cfg.PodCIDRs = known.PodCIDRs
+	}
+	errs := []error{removeEndpoints(cfg, log)}
+	errs = append(errs,
+		loader.Cleanup(cfg.BPFRoot),
+		route.New(route.Config{PodCIDRs: cfg.PodCIDRs, ClusterCIDRs: cfg.ClusterCIDRs}, log).Cleanup(ctx),
+		removeFolder(cfg.RunDir),
+		removeFolder(cfg.StateDir),
+	)
+	if cfg.CNI.Install {
+		errs = append(errs, install.Remove(installConfig(cfg)))
+	}
+	return errors.Join(errs...)
+}
+
+// removeEndpoints removes the devices of pods. Without ranges there are none.
+func removeEndpoints(cfg *config.Config, log *slog.Logger) error {
+	if len(cfg.PodCIDRs) == 0 {
+		return nil
+	}
 	cni, err := server.Open(server.Config{
 		Socket: cfg.CNISocket(), RunDir: cfg.RunDir, PodCIDRs: cfg.PodCIDRs,
 		MTU: func() int { return 0 }, Logger: log,
@@ -63,17 +84,7 @@ func Cleanup(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	for _, s := range cni.Endpoints() {
 		errs = append(errs, endpoint.DeleteDevice(&s))
 	}
-	errs = append(errs,
-		cni.Close(),
-		loader.Cleanup(cfg.BPFRoot),
-		route.New(route.Config{PodCIDRs: cfg.PodCIDRs, ClusterCIDRs: cfg.ClusterCIDRs}, log).Cleanup(ctx),
-		removeFolder(cfg.RunDir),
-		removeFolder(cfg.StateDir),
-	)
-	if cfg.CNI.Install {
-		errs = append(errs, install.Remove(installConfig(cfg)))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, cni.Close())...)
 }
 
 // removeFolder empties a folder and removes it, unless it is a mount point: that

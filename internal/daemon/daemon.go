@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +29,7 @@ import (
 	"github.com/waggle-net/waggle/datapath/loader"
 	"github.com/waggle-net/waggle/datapath/route"
 	"github.com/waggle-net/waggle/datapath/service"
+	"github.com/waggle-net/waggle/datapath/uplink"
 	"github.com/waggle-net/waggle/internal/config"
 	"github.com/waggle-net/waggle/internal/status"
 )
@@ -46,16 +49,58 @@ type Daemon struct {
 	endpoints *endpoint.Manager
 	services  *service.Manager
 	names     *flow.Names
+	uplink    *uplink.Manager
 	state     *intent.State
-	source    *file.Source
+	source    source
+	cluster   *clusterSource // nil without a cluster
 
-	problems problems
+	// rangesFromCluster says that the configuration had no pod CIDRs.
+	rangesFromCluster bool
+	nodeAddrs         []netip.Addr // of syncServices
+	published         atomic.Bool  // all services are in the kernel
+	problems          problems
 }
 
 // Run takes the node over and looks after it until ctx ends. What it attached
 // stays in place.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
-	d := &Daemon{cfg: cfg, log: log, started: time.Now(), state: intent.NewState()}
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	d := &Daemon{
+		cfg: cfg, log: log, started: time.Now(), state: intent.NewState(),
+		rangesFromCluster: len(cfg.PodCIDRs) == 0,
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if err := d.connect(); err != nil {
+		return err
+	}
+	g.Go(func() error { return d.source.Run(ctx, d.state) })
+	g.Go(func() error { return d.run(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// connect makes the source. It comes first: a cluster knows the node's ranges.
+func (d *Daemon) connect() error {
+	log := d.log.With("part", "intent")
+	if !d.cfg.InCluster() {
+		d.source = fileSource{file.New(d.cfg.IntentFile, log), d.cfg.IntentFile}
+		return nil
+	}
+	c, err := newClusterSource(d.cfg, d.log)
+	if err != nil {
+		return err
+	}
+	d.source, d.cluster = c, c
+	return nil
+}
+
+func (d *Daemon) run(ctx context.Context) (err error) {
+	if d.cluster != nil {
+		if err := d.awaitNode(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.open(); err != nil {
 		return errors.Join(err, d.close())
 	}
@@ -64,16 +109,25 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.source.Run(ctx, d.state) })
 	g.Go(func() error { return d.syncServices(ctx) })
 	g.Go(func() error { return d.cni.Serve(ctx, d.endpoints) })
-	g.Go(func() error { return status.Serve(ctx, cfg.APISocket(), d, log) })
+	g.Go(func() error { return status.Serve(ctx, d.cfg.APISocket(), d, d.log) })
 	g.Go(func() error { return d.settle(ctx) })
 	g.Go(func() error { return d.upkeep(ctx) })
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return g.Wait()
+}
+
+// awaitNode is usePodCIDRs, while the operator can ask what is waited for.
+func (d *Daemon) awaitNode(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g.Go(func() error { return status.Serve(ctx, d.cfg.APISocket(), waiting{d}, d.log) })
+	g.Go(func() error {
+		defer stop()
+		return d.usePodCIDRs(ctx, d.cluster)
+	})
+	return g.Wait()
 }
 
 // open builds the parts. The CNI server comes first: its lock on the node's
@@ -92,7 +146,8 @@ func (d *Daemon) open() (err error) {
 		PodCIDRs: d.cfg.PodCIDRs,
 		RestTime: restTime(d.cfg),
 		MTU:      d.mtu,
-		Ready:    d.ready,
+		Ready:    d.Ready,
+		Held:     d.source.holds,
 		Logger:   d.log.With("part", "cni"),
 	})
 	if err != nil {
@@ -120,7 +175,7 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	d.endpoints = endpoint.New(d.loader, d.routes, d.loader.Maps(), d.log.With("part", "endpoint"))
-	d.source = file.New(d.cfg.IntentFile, d.log.With("part", "intent"))
+	d.uplink = uplink.New(d.loader, d.loader.Maps().NodeAddrs, d.log.With("part", "uplink"))
 	return nil
 }
 
@@ -145,11 +200,6 @@ func mapSizes(cfg *config.Config) map[string]uint32 {
 // takeOver puts this daemon's programs and entries in the place of those of
 // the one before it.
 func (d *Daemon) takeOver(ctx context.Context) error {
-	if d.cfg.CNI.Install {
-		if err := install.Install(d.installConfig()); err != nil {
-			return err
-		}
-	}
 	if _, err := d.routes.MTU(); err != nil {
 		return err
 	}
@@ -192,10 +242,20 @@ func (d *Daemon) mtu() int {
 	return mtu
 }
 
-// ready says why a pod cannot be added now.
-func (d *Daemon) ready() error {
-	if _, synced := d.state.Services.Snapshot(); !synced {
-		return fmt.Errorf("services are not known yet: waiting for %s", d.cfg.IntentFile)
+// install puts the CNI plugin and its configuration in place: by that, the kubelet
+// takes the node for ready.
+func (d *Daemon) install() error {
+	if !d.cfg.CNI.Install {
+		return nil
+	}
+	return install.Install(installConfig(d.cfg))
+}
+
+// Ready implements status.Provider, and says why a pod cannot be added now.
+func (d *Daemon) Ready() error {
+	if !d.published.Load() {
+		what, _ := d.source.missing()
+		return fmt.Errorf("services are not known yet: waiting for %s", what)
 	}
 	return nil
 }

@@ -13,32 +13,6 @@ import (
 	"github.com/waggle-net/waggle/internal/status"
 )
 
-// syncServices programs services as they change. Nothing is written before
-// every service is known: one without endpoints yet would refuse connections.
-func (d *Daemon) syncServices(ctx context.Context) error {
-	w := d.state.Services.Watch()
-	pruned := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.C():
-			changes, synced := w.Next()
-			if !synced {
-				continue
-			}
-			err := d.services.Apply(changes)
-			if !pruned {
-				err = errors.Join(err, d.services.Prune())
-				pruned = true
-			}
-			if err != nil {
-				d.log.Warn("not all services are programmed", "error", err)
-			}
-		}
-	}
-}
-
 // settleAfter is how long no pod may have been added before the new ones'
 // programs are settled: meanwhile the kernel's lock on network configuration is
 // for the pods that wait.
@@ -97,13 +71,14 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 }
 
 func (d *Daemon) mend(ctx context.Context) {
-	d.problems.set("route", d.routes.Sync(ctx), "see the message; it is tried again every 30 seconds")
-	if _, synced := d.state.Services.Snapshot(); synced {
+	d.problems.set("route", d.routes.Sync(ctx), seenAgain)
+	d.problems.set("uplink", d.uplink.Sync(), seenAgain)
+	if d.published.Load() {
 		drift, err := d.services.Repair()
 		for _, e := range drift {
 			d.log.Warn("repaired", "part", "service", "found", e)
 		}
-		d.problems.set("service", err, "see the message; it is tried again every 30 seconds")
+		d.problems.set("service", err, seenAgain)
 	}
 	d.mendEndpoints()
 	d.problems.set("flows", d.loader.Maps().SweepFlows(), "expired flows stay in the table until it is full")

@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ func (d *Daemon) Status(context.Context) (*status.Status, error) {
 		Version:   version.String(),
 		NodeName:  d.cfg.NodeName,
 		Started:   d.started,
-		Ready:     d.ready() == nil,
+		Ready:     d.Ready() == nil,
 		Problems:  d.listProblems(infos),
 		Features:  features(),
 		Programs:  d.programs(),
@@ -36,6 +37,27 @@ func (d *Daemon) Status(context.Context) (*status.Status, error) {
 		Endpoints: d.listEndpoints(),
 		Services:  d.listServices(),
 		Counters:  counters,
+	}, nil
+}
+
+// waiting is the daemon before it knows the ranges of its pods.
+type waiting struct{ *Daemon }
+
+var errNoRanges = errors.New("this node's pod ranges are not known yet: waiting for the Node object in the cluster's API")
+
+// Ready implements status.Provider.
+func (w waiting) Ready() error { return errNoRanges }
+
+// Status implements status.Provider.
+func (w waiting) Status(context.Context) (*status.Status, error) {
+	problems := []status.Problem{{
+		Component: "intent", Message: errNoRanges.Error(),
+		Remedy: "see whether the node is there: kubectl get node " + w.cfg.NodeName,
+	}}
+	return &status.Status{
+		Version: version.String(), NodeName: w.cfg.NodeName, Started: w.started,
+		Problems: append(problems, w.source.problems()...),
+		Features: features(),
 	}, nil
 }
 
@@ -132,12 +154,11 @@ func (d *Daemon) listProblems(infos []loader.MapInfo) []status.Problem {
 		out = append(out, d.problems.byPart[part])
 	}
 	d.problems.mu.Unlock()
-	if err := d.ready(); err != nil {
-		out = append(out, status.Problem{Component: "intent", Message: err.Error(), Remedy: "create the file"})
+	if err := d.Ready(); err != nil {
+		_, remedy := d.source.missing()
+		out = append(out, status.Problem{Component: "intent", Message: err.Error(), Remedy: remedy})
 	}
-	if err := d.source.Problem(); err != nil {
-		out = append(out, status.Problem{Component: "intent", Message: err.Error(), Remedy: "correct the file; the last good version is in force"})
-	}
+	out = append(out, d.source.problems()...)
 	for _, err := range d.loader.Problems() {
 		out = append(out, status.Problem{Component: "loader", Message: err.Error()})
 	}
@@ -167,8 +188,6 @@ func fullMaps(infos []loader.MapInfo) []status.Problem {
 	}
 	return out
 }
-
-func (d *Daemon) installConfig() install.Config { return installConfig(d.cfg) }
 
 func installConfig(cfg *config.Config) install.Config {
 	return install.Config{BinDir: cfg.CNI.BinDir, ConfDir: cfg.CNI.ConfDir, Socket: cfg.CNISocket()}

@@ -46,6 +46,12 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return &s, nil
 }
 
+// Ready says why the daemon is not ready, or does not answer.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.get(ctx, "/v1/healthz")
+	return err
+}
+
 func (c *Client) socket() string {
 	if c.Socket == "" {
 		return DefaultSocket

@@ -47,20 +47,12 @@ func handler(p Provider, log *slog.Logger) http.Handler {
 			log.Debug("write status", "error", err) // the client went away
 		}
 	})
-	mux.HandleFunc("GET /v1/healthz", func(w http.ResponseWriter, r *http.Request) {
-		s, err := p.Status(r.Context())
-		switch {
-		case err != nil:
+	mux.HandleFunc("GET /v1/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		case !s.Ready:
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready")
-			for _, problem := range s.Problems {
-				fmt.Fprintf(w, "%s: %s\n", problem.Component, problem.Message)
-			}
-		default:
-			fmt.Fprintln(w, "ok")
+			return
 		}
+		fmt.Fprintln(w, "ok")
 	})
 	return mux
 }

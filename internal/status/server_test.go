@@ -25,6 +25,11 @@ type provider func(context.Context) (*Status, error)
 
 func (p provider) Status(ctx context.Context) (*Status, error) { return p(ctx) }
 
+func (p provider) Ready() error {
+	_, err := p(context.Background())
+	return err
+}
+
 // tempSocket is a path in a directory that does not exist yet.
 func tempSocket(t *testing.T) string { return filepath.Join(t.TempDir(), "run", "waggled.sock") }
 
@@ -73,20 +78,17 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func TestHealthz(t *testing.T) {
+func TestReady(t *testing.T) {
 	for _, row := range []struct {
-		status *Status
-		err    error
-		want   string // part of the error, empty for none
+		err  error
+		want string // the end of the error, empty for none
 	}{
-		{&Status{Ready: true}, nil, ""},
-		{&Status{Ready: true, Problems: []Problem{{Message: "x"}}}, nil, ""},
-		{&Status{Problems: []Problem{{Component: "intent", Message: "file is gone"}}}, nil, "503 Service Unavailable: not ready\nintent: file is gone"},
-		{nil, errors.New("broken"), "503 Service Unavailable: broken"},
+		{nil, ""},
+		{errors.New("waiting for the file"), "503 Service Unavailable: waiting for the file"},
 	} {
 		socket := tempSocket(t)
-		start(t, socket, func(context.Context) (*Status, error) { return row.status, row.err })
-		_, err := (&Client{Socket: socket}).get(t.Context(), "/v1/healthz")
+		start(t, socket, func(context.Context) (*Status, error) { return nil, row.err })
+		err := (&Client{Socket: socket}).Ready(t.Context())
 		if (err == nil) != (row.want == "") || err != nil && !strings.HasSuffix(err.Error(), row.want) {
 			t.Errorf("got %v, want %q", err, row.want)
 		}

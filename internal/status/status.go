@@ -24,6 +24,8 @@ type Provider interface {
 	// Status returns a status that is the caller's to keep. It may be called
 	// at any time, from the start on, and by several callers at once.
 	Status(ctx context.Context) (*Status, error)
+	// Ready says why the daemon is not ready, and costs nothing.
+	Ready() error
 }
 
 // Status is everything that the daemon says about itself.

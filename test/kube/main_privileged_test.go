@@ -3,7 +3,7 @@
 //go:build privileged
 
 // Package kube tests waggle-kube as a whole: a server in a host of the lab, with real
-// containers, over the reference bridge plugin.
+// containers, and our datapath under them.
 package kube
 
 import (
@@ -31,8 +31,7 @@ type cluster struct {
 	bin  string
 }
 
-// bridge is a network of the reference plugins for the pods of one node, until the
-// datapath is ours.
+// bridge is a network of the reference plugins for the pods of one node.
 const bridge = `{
   "cniVersion": "1.0.0", "name": "bridge", "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
@@ -45,7 +44,8 @@ func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	l := lab.ForTest(t, lab.Topology{Private: lab.KubePrivate()})
 	c := &cluster{t: t, host: l.Nodes()[0], bin: l.BinDir}
-	if err := os.WriteFile(filepath.Join(c.host.Dir(), "cni/net.d/10-bridge.conflist"), []byte(bridge), 0o644); err != nil {
+	// The lab's own is for pods without a container runtime. Here waggled writes it.
+	if err := os.Remove(filepath.Join(c.host.Dir(), "cni/net.d/10-waggle.conflist")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -59,7 +59,7 @@ func newCluster(t testing.TB) *cluster {
 // start starts the server, without waiting until it is ready.
 func (c *cluster) start(extra ...string) *lab.Process {
 	c.t.Helper()
-	p, err := c.host.StartKube(c.t.Context(), append([]string{"containerRuntime: {cniBinDir: /usr/lib/cni}"}, extra...)...)
+	p, err := c.host.StartKube(c.t.Context(), extra...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func (c *cluster) data(path string) string {
 
 // logs shows the end of each process's log.
 func (c *cluster) logs() {
-	for _, name := range []string{"control-plane", "node", "containerd"} {
+	for _, name := range []string{"control-plane", "node", "containerd", "waggled"} {
 		text, err := os.ReadFile(c.data("log/" + name + ".log"))
 		if err != nil {
 			c.t.Logf("%v", err)
