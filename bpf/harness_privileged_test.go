@@ -31,11 +31,12 @@ const (
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
 
-// datapath is the pod programs on maps of their own: nothing is pinned, nothing
-// attached.
+// datapath is the pod and uplink programs on maps of their own: nothing is pinned,
+// nothing attached.
 type datapath struct {
 	t testing.TB
 	PodObjects
+	uplink UplinkObjects
 }
 
 func load(t testing.TB) *datapath {
@@ -46,7 +47,21 @@ func load(t testing.TB) *datapath {
 // loadSized is load with other numbers of entries for some maps.
 func loadSized(t testing.TB, sizes map[string]uint32) *datapath {
 	t.Helper()
-	spec, err := LoadPod()
+	d := &datapath{t: t}
+	t.Cleanup(func() { d.Close(); d.uplink.Close() })
+	loadInto(t, LoadPod, sizes, nil, &d.PodObjects)
+	loadInto(t, LoadUplink, sizes, map[string]*ebpf.Map{
+		PodMapWagEndpoints1: d.WagEndpoints1, PodMapWagEpMarks1: d.WagEpMarks1, PodMapWagFrontends1: d.WagFrontends1,
+		PodMapWagSlots1: d.WagSlots1, PodMapWagBackends1: d.WagBackends1, PodMapWagConntrack1: d.WagConntrack1,
+		PodMapWagFragments1: d.WagFragments1, PodMapWagCounters1: d.WagCounters1,
+	}, &d.uplink)
+	return d
+}
+
+// loadInto loads one object, on maps of another where it is given those.
+func loadInto(t testing.TB, load func() (*ebpf.CollectionSpec, error), sizes map[string]uint32, shared map[string]*ebpf.Map, into any) {
+	t.Helper()
+	spec, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,15 +71,12 @@ func loadSized(t testing.TB, sizes map[string]uint32) *datapath {
 			m.MaxEntries = n
 		}
 	}
-	d := &datapath{t: t}
-	if err := spec.LoadAndAssign(&d.PodObjects, nil); err != nil {
+	if err := spec.LoadAndAssign(into, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 			t.Fatalf("%+v", ve)
 		}
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
-	return d
 }
 
 // skb is the part of struct __sk_buff that a test run takes in.
@@ -159,8 +171,8 @@ func check(k PodFrontendKey) uint32 {
 // counters returns every counter that is not zero, as hook/name=packets.
 func (d *datapath) counters() string {
 	d.t.Helper()
-	hooks := []string{"from_pod", "to_pod", "socket"}
-	events := []string{"delivered", "to_stack", "translated", "untranslated", "refused", "no_storage"}
+	hooks := []string{"from_pod", "to_pod", "socket", "from_network"}
+	events := []string{"delivered", "to_stack", "translated", "untranslated", "refused", "no_storage", "sent"}
 	var out []string
 	for i := range d.WagCounters1.MaxEntries() {
 		var perCPU []PodCounter

@@ -21,7 +21,8 @@ import (
 //
 // A Source marks each table synced once it has put in everything that exists,
 // and not before: nothing is published to the kernel from a table that is not
-// synced. A source that loses its upstream keeps the State as it is.
+// synced. A table that it knows nothing of it never marks. A source that loses
+// its upstream keeps the State as it is.
 type Source interface {
 	Run(ctx context.Context, s *State) error
 }
@@ -30,11 +31,17 @@ type Source interface {
 type State struct {
 	Nodes    *Table[string, Node]
 	Services *Table[Name, Service]
+	// Pods are those of this node alone. A file has none.
+	Pods *Table[Name, Pod]
 }
 
 // NewState returns a State with empty tables, none of them synced.
 func NewState() *State {
-	return &State{Nodes: NewTable[string, Node](), Services: NewTable[Name, Service]()}
+	return &State{
+		Nodes:    NewTable[string, Node](),
+		Services: NewTable[Name, Service](),
+		Pods:     NewTable[Name, Pod](),
+	}
 }
 
 // Name is the namespace and name of an object.
@@ -59,6 +66,18 @@ type Node struct {
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
 }
 
+// Pod is a pod of this node that has not finished: its addresses are its own.
+type Pod struct {
+	Name
+	// UID tells a pod from another that had its name before.
+	UID string `json:"uid"`
+	// Addresses are empty until the pod has its network. A pod of the host's
+	// network has the node's.
+	Addresses   []netip.Addr      `json:"addresses"`
+	HostNetwork bool              `json:"hostNetwork,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+}
+
 // Service is a virtual address with the backends behind each of its ports.
 type Service struct {
 	Name
@@ -72,9 +91,11 @@ type Service struct {
 // each address of the service uses those of its own.
 type ServicePort struct {
 	// Name is empty where the service has one port only.
-	Name     string    `json:"name,omitempty"`
-	Protocol Protocol  `json:"protocol"`
-	Port     uint16    `json:"port"`
+	Name     string   `json:"name,omitempty"`
+	Protocol Protocol `json:"protocol"`
+	Port     uint16   `json:"port"`
+	// NodePort is the port of every node that leads here, too; 0 for none.
+	NodePort uint16    `json:"nodePort,omitempty"`
 	Backends []Backend `json:"backends"`
 }
 

@@ -67,7 +67,7 @@ var folders = []struct {
 		why: "containerd's CRI does not compile beside the kubelet's: it has a module of its own, and is spoken to over its socket",
 	},
 	{
-		folder: "datapath", except: []string{"datapath/intent/file"}, never: "k8s.io/...",
+		folder: "datapath", except: []string{"datapath/intent/file", "datapath/intent/kube"}, never: "k8s.io/...",
 		why: "past the intent there are typed values, no Kubernetes objects",
 	},
 	{
@@ -86,7 +86,7 @@ var folders = []struct {
 		why:   "the datapath alone writes to the kernel's network; others, such as the speaker, go through datapath/route",
 	},
 	{
-		folder: "datapath/intent", except: []string{"datapath/intent/file"}, never: module + "/...",
+		folder: "datapath/intent", except: []string{"datapath/intent/file", "datapath/intent/kube"}, never: module + "/...",
 		why: "the intent is what everything starts from: it knows nothing of ours",
 	},
 	{
