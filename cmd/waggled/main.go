@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2" //nolint:depguard // what client-go logs with: it is to go where ours goes
 
 	"github.com/waggle-net/waggle/internal/config"
 	"github.com/waggle-net/waggle/internal/daemon"
@@ -56,6 +57,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+			klog.SetSlogLogger(log.With("part", "client-go"))
 			log.Info("starting", "version", version.String(), "node", cfg.NodeName)
 			return daemon.Run(cmd.Context(), cfg, log)
 		},

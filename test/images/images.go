@@ -8,9 +8,7 @@
 package images
 
 import (
-	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -18,12 +16,12 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/waggle-net/waggle/controlplane/image"
+	"github.com/waggle-net/waggle/deploy/demo/archive"
 )
 
 // The names of the images.
@@ -55,26 +53,14 @@ func Build(ctx context.Context, dir, busyboxPath string) error {
 		return fmt.Errorf("write images: %w", err)
 	}
 	return errors.Join(
-		writeArchive(filepath.Join(dir, "busybox.tar"), busybox),
-		writeArchive(filepath.Join(dir, "agent.tar"), agent),
+		archive.Save(filepath.Join(dir, "busybox.tar"), busybox),
+		archive.Save(filepath.Join(dir, "agent.tar"), agent),
 	)
-}
-
-func writeArchive(path string, img image.Image) error {
-	var b bytes.Buffer
-	if err := image.Write(&b, img); err != nil {
-		return err
-	}
-	// By rename, since a test may be reading the one that is there.
-	if err := os.WriteFile(path+".new", b.Bytes(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }
 
 // busyboxImage has a link for each applet.
 func busyboxImage(ctx context.Context, program string) (image.Image, error) {
-	content, err := staticProgram(program)
+	content, err := archive.Static(program)
 	if err != nil {
 		return image.Image{}, fmt.Errorf("%w: install busybox-static", err)
 	}
@@ -96,19 +82,8 @@ func busyboxImage(ctx context.Context, program string) (image.Image, error) {
 	}, nil
 }
 
-func agentImage(ctx context.Context) (_ image.Image, err error) {
-	dir, err := os.MkdirTemp("", "waggle-images-")
-	if err != nil {
-		return image.Image{}, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program := filepath.Join(dir, "agent")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", program, agentPackage)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return image.Image{}, fmt.Errorf("compile: %w\n%s", err, out)
-	}
-	content, err := staticProgram(program)
+func agentImage(ctx context.Context) (image.Image, error) {
+	content, err := archive.Compile(ctx, agentPackage)
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -134,20 +109,4 @@ func base() []image.File {
 		{Path: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
 		{Path: "etc/group", Mode: 0o644, Content: []byte("root:x:0:\nnobody:x:65534:\n")},
 	}
-}
-
-// staticProgram reads a program that needs no other file.
-func staticProgram(path string) ([]byte, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	f, err := elf.NewFile(bytes.NewReader(content))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
-		return nil, fmt.Errorf("read %s: it is not linked statically", path)
-	}
-	return content, nil
 }
