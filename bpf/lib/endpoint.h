@@ -47,20 +47,28 @@ static __always_inline struct endpoint *endpoint_lookup(const struct addr *a)
 	return bpf_map_lookup_elem(&wag_endpoints1, a);
 }
 
-static __always_inline __u32 endpoint_marks(const struct endpoint *ep)
+static __always_inline __u32 leg_marks(__u32 id)
 {
-	__u32 id = ep->id;
 	__u32 *marks = bpf_map_lookup_elem(&wag_ep_marks1, &id);
 
 	return marks ? READ_ONCE(*marks) : 0;
 }
 
-static __always_inline void endpoint_mark(const struct endpoint *ep, enum ep_mark mark)
+static __always_inline __u32 endpoint_marks(const struct endpoint *ep)
 {
-	__u32 id = ep->id;
+	return leg_marks(ep->id);
+}
+
+static __always_inline void leg_mark(__u32 id, enum ep_mark mark)
+{
 	__u32 *marks = bpf_map_lookup_elem(&wag_ep_marks1, &id);
 
 	/* Tested first: an atomic operation per packet would bounce the line. */
 	if (marks && !(READ_ONCE(*marks) & mark))
 		__sync_fetch_and_or(marks, mark);
+}
+
+static __always_inline void endpoint_mark(const struct endpoint *ep, enum ep_mark mark)
+{
+	leg_mark(ep->id, mark);
 }

@@ -16,15 +16,19 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wag_node_addrs1 SEC(".maps");
 
+/* Before 6.2, a key must be on the stack, and not in what a global function got. */
 static __always_inline bool addr_is_node(const struct addr *a)
 {
-	return bpf_map_lookup_elem(&wag_node_addrs1, a);
+	struct addr key = *a;
+
+	return bpf_map_lookup_elem(&wag_node_addrs1, &key);
 }
 
 /* Whether a source is one that somebody outside may have. What we redirect skips
  * the kernel's own checks (martians, rp_filter). */
 static __always_inline bool addr_may_be_outside(const struct addr *a, bool is_v4)
 {
+	struct addr key = *a;
 	__u8 first = is_v4 ? ((const __u8 *)&a->w[3])[0] : ((const __u8 *)a)[0];
 
 	if (is_v4 && (first == 0 || first == 127 || first >= 224))
@@ -32,7 +36,21 @@ static __always_inline bool addr_may_be_outside(const struct addr *a, bool is_v4
 	if (!is_v4 && (first == 0xff || addr_is_link_scope(a) ||
 		       (!a->w[0] && !a->w[1] && !a->w[2] && a->w[3] == bpf_htonl(1))))
 		return false;
-	return !addr_is_node(a) && !endpoint_lookup(a);
+	return !bpf_map_lookup_elem(&wag_node_addrs1, &key) && !endpoint_lookup(&key);
+}
+
+/* Whether a packet that started no flow yet is for us: TRANSLATED if it is,
+ * TRANSLATED_NOT for the stack, or a drop reason. A global function, for its stack. */
+__noinline int outside_admit(struct packet *p, __u32 backends)
+{
+	if (!p)
+		return DROP_INTERNAL;
+	/* The stack refuses in the node's name (RST, port unreachable). */
+	if (!backends && addr_is_node(&p->flow.daddr))
+		return TRANSLATED_NOT;
+	if (!addr_may_be_outside(&p->flow.saddr, p->is_v4))
+		return DROP_SPOOFED;
+	return TRANSLATED;
 }
 
 /* Records a flow from outside to one backend. See flow_record(). */
@@ -40,12 +58,14 @@ __noinline int outside_record(struct packet *p, struct backend *b, __u32 backend
 			      struct tuple *to)
 {
 	struct endpoint *ep;
+	struct addr key;
 
 	if (!p || !b || !to)
 		return DROP_INTERNAL;
 	if (p->l4_proto == IPPROTO_SCTP && b->port != p->flow.dport)
 		return DROP_SCTP_PORT;
-	ep = endpoint_lookup(&b->addr);
+	key = b->addr;
+	ep = endpoint_lookup(&key);
 	if (!ep)
 		return DROP_REMOTE_BACKEND;
 	to->saddr = p->flow.saddr;
@@ -82,8 +102,7 @@ static __always_inline int outside_start(struct packet *p, const struct frontend
  * drop reason. */
 __noinline int translate_outside(struct __sk_buff *skb, struct packet *p)
 {
-	struct endpoint outside = { .id = LEG_OUTSIDE };
-	struct frontend fe;
+	struct frontend fe = {};
 	struct ct_entry *e;
 	struct tuple to;
 	bool found;
@@ -94,22 +113,20 @@ __noinline int translate_outside(struct __sk_buff *skb, struct packet *p)
 	if (parse_l4(skb, p) || !p->has_ports)
 		return TRANSLATED_NOT; /* the stack knows what to do with it */
 	found = frontend_lookup(&p->flow.daddr, p->flow.dport, p->l4_proto, &fe);
-	if (!found && !(endpoint_marks(&outside) & EP_NAT))
+	if (!found && !(leg_marks(LEG_OUTSIDE) & EP_NAT))
 		return TRANSLATED_NOT;
 
 	e = ct_lookup(p, LEG_OUTSIDE);
 	if (e && flow_goes_on(p, e)) {
 		to = e->to;
 	} else if (found) {
-		/* The stack refuses in the node's name (RST, port unreachable). */
-		if (!fe.count && addr_is_node(&p->flow.daddr))
-			return TRANSLATED_NOT;
-		if (!addr_may_be_outside(&p->flow.saddr, p->is_v4))
-			return DROP_SPOOFED;
+		ret = outside_admit(p, fe.count);
+		if (ret != TRANSLATED)
+			return ret;
 		ret = outside_start(p, &fe, &to);
 		if (ret)
 			return ret;
-		endpoint_mark(&outside, EP_NAT);
+		leg_mark(LEG_OUTSIDE, EP_NAT);
 	} else {
 		return TRANSLATED_NOT;
 	}

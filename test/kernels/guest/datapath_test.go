@@ -265,7 +265,7 @@ func testDatapath(t *testing.T, mode loader.Mode) {
 // instructionLimits keep programs far from the million that the verifier walks
 // at most. What each kernel counts differs by a few percent.
 var instructionLimits = map[string]uint32{
-	"from_pod": 25_000, "to_pod": 8_000,
+	"from_pod": 25_000, "to_pod": 8_000, "from_network": 25_000,
 	"connect4": 1_000, "connect6": 1_000, "sendmsg4": 5_000, "sendmsg6": 5_000,
 	"recvmsg4": 2_000, "recvmsg6": 2_000, "getpeername4": 500, "getpeername6": 500,
 }
