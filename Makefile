@@ -66,12 +66,19 @@ help: ## list the targets
 
 ##@ Try it
 
+# Passed on: `make up UPFLAGS=--proxy` (bin/waggle-lab cluster --help lists them).
+UPFLAGS ?=
+
 .PHONY: up
-up: deps-run need-root build-waggle ## start the lab: two nodes with pods that talk to each other
+up: deps-run need-root build-waggle build-kube build-demo ## start Kubernetes on one node in the lab, with a guestbook that answers here
+	$(SUDO) bin/waggle-lab cluster $(UPFLAGS)
+
+.PHONY: lab
+lab: deps-run need-root build-waggle ## start the lab without Kubernetes: two nodes with pods that talk to each other
 	$(SUDO) bin/waggle-lab demo
 
 .PHONY: down
-down: need-root bin/waggle-lab ## remove the lab and whatever it left
+down: need-root bin/waggle-lab ## remove the lab, of either kind, and whatever it left
 	$(SUDO) bin/waggle-lab down
 
 .PHONY: shell
@@ -95,6 +102,10 @@ build-kube: ## build bin/waggle-kube and what it runs: Kubernetes, containerd
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/waggle-kube
 	$(GO) build -ldflags '$(KUBE_LDFLAGS)' -o bin/ ./cmd/waggle-kubernetes
 	$(GO) -C third_party/containerd build -trimpath -ldflags '$(CONTAINERD_LDFLAGS)' -o $(CURDIR)/bin/ ./cmd/...
+
+.PHONY: build-demo
+build-demo: deps-run ## build the images of the guestbook into bin/images/
+	PATH="$(dir $(GO)):$$PATH" $(GO) run ./deploy/demo/cmd/build -o bin/images
 
 bin/waggle-lab:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./test/lab/cmd/lab

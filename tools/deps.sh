@@ -16,7 +16,7 @@ run         iproute2          ip
 run         util-linux        nsenter
 run         nftables          nft
 run         iputils-ping      ping
-test        runc              runc
+run         runc              runc
 test        busybox-static    /bin/busybox
 test        containernetworking-plugins  /usr/lib/cni/bridge
 test        e2fsprogs         mke2fs

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/waggle-net/waggle/datapath/intent"
 	"github.com/waggle-net/waggle/datapath/intent/file"
@@ -84,6 +86,45 @@ func newClusterSource(cfg *config.Config, log *slog.Logger) (*clusterSource, err
 		Logger:  log.With("part", "intent"),
 	})
 	return &clusterSource{Source: source, client: client}, nil
+}
+
+// How often an API server is looked for at the start: a control plane that starts
+// beside the daemon takes seconds, and every pod of the node waits for both. Informers
+// would pause for twice as long each time.
+const (
+	lookFirst = 50 * time.Millisecond
+	lookLast  = time.Second
+	// notReady is how long a server that answers may say that it is not ready: some
+	// check of it may fail that is of no matter here.
+	notReady = 15 * time.Second
+)
+
+// Run implements intent.Source. It begins when an API server is ready.
+func (c *clusterSource) Run(ctx context.Context, state *intent.State) error {
+	var answered time.Time
+	for pause := lookFirst; ; pause = min(pause*5/4, lookLast) {
+		code := c.look(ctx)
+		if code != 0 && answered.IsZero() {
+			answered = time.Now()
+		}
+		if code != 0 && (code < http.StatusInternalServerError || time.Since(answered) > notReady) {
+			return c.Source.Run(ctx, state)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look asks an API server for its health, and returns the HTTP status; 0 where none
+// answers. One that does not like to be asked (403, 404) is good enough.
+func (c *clusterSource) look(ctx context.Context) (code int) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c.client.Core().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).StatusCode(&code)
+	return code
 }
 
 func (c *clusterSource) holds(a netip.Addr) bool { return c.Holds(a) }

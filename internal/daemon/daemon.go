@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,8 +55,8 @@ type Daemon struct {
 
 	// rangesFromCluster says that the configuration had no pod CIDRs.
 	rangesFromCluster bool
-	nodeAddrs         []netip.Addr // of syncServices
-	published         atomic.Bool  // all services are in the kernel
+	nodeAddrs         []netip.Addr  // of syncServices
+	published         chan struct{} // closed when all services are in the kernel
 	problems          problems
 }
 
@@ -66,7 +65,7 @@ type Daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &Daemon{
 		cfg: cfg, log: log, started: time.Now(), state: intent.NewState(),
-		rangesFromCluster: len(cfg.PodCIDRs) == 0,
+		rangesFromCluster: len(cfg.PodCIDRs) == 0, published: make(chan struct{}),
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if err := d.connect(); err != nil {
@@ -110,11 +109,27 @@ func (d *Daemon) run(ctx context.Context) (err error) {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.syncServices(ctx) })
-	g.Go(func() error { return d.cni.Serve(ctx, d.endpoints) })
+	g.Go(func() error { return d.serveCNI(ctx) })
 	g.Go(func() error { return status.Serve(ctx, d.cfg.APISocket(), d, d.log) })
 	g.Go(func() error { return d.settle(ctx) })
 	g.Go(func() error { return d.upkeep(ctx) })
 	return g.Wait()
+}
+
+// syncTime is how long the CNI server waits for services to be known. They are
+// within milliseconds, or not for long.
+const syncTime = 2 * time.Second
+
+// serveCNI answers the plugin when services are known, so that a restart refuses no
+// pod. When they are not, it has to be told why, pod by pod.
+func (d *Daemon) serveCNI(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.published:
+	case <-time.After(syncTime):
+	}
+	return d.cni.Serve(ctx, d.endpoints)
 }
 
 // awaitNode is usePodCIDRs, while the operator can ask what is waited for.
@@ -251,9 +266,18 @@ func (d *Daemon) install() error {
 	return install.Install(installConfig(d.cfg))
 }
 
+func (d *Daemon) isPublished() bool {
+	select {
+	case <-d.published:
+		return true
+	default:
+		return false
+	}
+}
+
 // Ready implements status.Provider, and says why a pod cannot be added now.
 func (d *Daemon) Ready() error {
-	if !d.published.Load() {
+	if !d.isPublished() {
 		what, _ := d.source.missing()
 		return fmt.Errorf("services are not known yet: waiting for %s", what)
 	}

@@ -73,7 +73,7 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 func (d *Daemon) mend(ctx context.Context) {
 	d.problems.set("route", d.routes.Sync(ctx), seenAgain)
 	d.problems.set("uplink", d.uplink.Sync(), seenAgain)
-	if d.published.Load() {
+	if d.isPublished() {
 		drift, err := d.services.Repair()
 		for _, e := range drift {
 			d.log.Warn("repaired", "part", "service", "found", e)

@@ -90,12 +90,12 @@ func (d *Daemon) allServices(changes map[intent.Name]*intent.Service) map[intent
 // of no service goes, and the node may have pods.
 func (d *Daemon) publish(changes map[intent.Name]*intent.Service) error {
 	err := d.services.Apply(changes)
-	if !d.published.Load() {
+	if !d.isPublished() {
 		err = errors.Join(err, d.services.Prune())
 		if err := d.install(); err != nil {
 			return err
 		}
-		d.published.Store(true)
+		close(d.published)
 		d.log.Info("ready", "services", len(changes))
 	}
 	if err != nil {

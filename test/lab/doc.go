@@ -6,7 +6,9 @@
 // Each host is a network, a mount and a UTS namespace of its own, joined to the
 // router by veth pairs and bridges. The machine's own network namespace, sysctls
 // and folders stay as they are: everything lives below /run/waggle-lab/<name>,
-// in namespaces bound at /run/netns/<name>-<host>, and in one cgroup subtree.
+// in namespaces bound at /run/netns/<name>-<host>, and in one cgroup subtree. If
+// it is asked for (Topology.Machine), the machine gets one device and routes to
+// the lab, which go with it.
 // Down finds what to remove by looking at the kernel, not by remembering, so that
 // it cleans up after an Up that was killed at any instruction.
 //

@@ -45,6 +45,11 @@ func down(ctx context.Context, name string) error {
 	if err := m.killAll(ctx); err != nil {
 		return err
 	}
+	// Here and not by the end of the router's namespace, which the kernel takes apart
+	// some time later.
+	if err := removeMachineLink(name); err != nil {
+		return err
+	}
 	if err := errors.Join(unmountAll(name), m.removeCgroups(ctx), removeKubeCgroups(ctx, name)); err != nil {
 		return err
 	}

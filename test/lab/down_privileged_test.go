@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +49,9 @@ func traces(t *testing.T, name string) []string {
 		}
 		return nil
 	})
+	if _, err := net.InterfaceByName("wgl-" + name); err == nil {
+		found = append(found, "device wgl-"+name)
+	}
 	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, path := range environs {
 		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte("LAB_TEST_UP="+name+"\x00")) {

@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-const kubeProcess = "waggle-kube"
+// KubeProcess is the name of the process that StartKube starts: the supervisor.
+const KubeProcess = "waggle-kube"
 
 // KubePrivate are the folders that each host of a lab needs of its own to run
 // waggle-kube: what lies on the overlay of /var cannot be below another overlay.
@@ -120,7 +123,7 @@ func removeKubeCgroups(ctx context.Context, name string) error {
 }
 
 // KubeConfig renders the configuration of waggle-kube on this host. Lines of extra
-// are appended as they are.
+// are appended as they are; one that begins with "dataplane:" is in place of ours.
 func (h *Host) KubeConfig(extra ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: waggle.dev/v1alpha1\nkind: ServerConfig\n")
@@ -128,26 +131,80 @@ func (h *Host) KubeConfig(extra ...string) string {
 	fmt.Fprintf(&b, "nodeIPs: %s\n", flowList(h.Addrs()))
 	fmt.Fprintf(&b, "podCIDRs: %s\n", flowList(ClusterCIDRs()))
 	fmt.Fprintf(&b, "kubelet:\n  cgroupRoot: %s\n", h.KubeCgroup())
+	if !slices.ContainsFunc(extra, func(line string) bool { return strings.HasPrefix(line, "dataplane:") }) {
+		fmt.Fprintf(&b, "dataplane:\n  config:\n    bpfRoot: %s\n    cgroupRoot: %s\n", h.BPFRoot(), h.CgroupRoot())
+	}
 	for _, line := range extra {
 		fmt.Fprintln(&b, strings.TrimRight(line, "\n"))
 	}
 	return b.String()
 }
 
-// StartKube configures waggle-kube and starts its server on this host. It does not
-// wait until the node is ready. The host needs the folders of KubePrivate.
-func (h *Host) StartKube(ctx context.Context, extraConfig ...string) (*Process, error) {
-	fail := func(err error) (*Process, error) { return nil, h.wrap("start waggle-kube", err) }
+// KubeOptions are for RunKube. The zero value is a server without a way out.
+type KubeOptions struct {
+	// Config holds further lines of the configuration.
+	Config []string
+	// Proxy is the URL by which images are pulled, and NoProxy whom to ask without it.
+	Proxy   string
+	NoProxy []string
+}
+
+// PrepareKube writes the configuration of waggle-kube, and makes the cgroup of its
+// pods. It says whether the configuration differs from what was there.
+func (h *Host) PrepareKube(o KubeOptions) (changed bool, err error) {
 	program := filepath.Join(h.lab.BinDir, "waggle-kube")
 	if _, err := os.Stat(program); err != nil {
-		return fail(fmt.Errorf("find %s: %w", program, ErrNoBinary))
+		return false, h.wrap("configure waggle-kube", fmt.Errorf("find %s: %w", program, ErrNoBinary))
 	}
 	if err := h.makeKubeCgroup(); err != nil {
-		return fail(err)
+		return false, h.wrap("configure waggle-kube", err)
 	}
-	config := filepath.Join(h.Dir(), "etc/kube.yaml")
-	if err := writeFileAtomic(config, []byte(h.KubeConfig(extraConfig...)), 0o600); err != nil {
-		return fail(err)
+	path, text := filepath.Join(h.Dir(), "etc/kube.yaml"), h.KubeConfig(o.Config...)
+	// The environment is a part of what a server is started with.
+	if o.Proxy != "" {
+		text += fmt.Sprintf("# proxy: %s, but for %s\n", o.Proxy, strings.Join(o.NoProxy, ","))
 	}
-	return h.Start(ctx, kubeProcess, program, "server")
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return false, nil
+	}
+	return true, h.wrap("configure waggle-kube", writeFileAtomic(path, []byte(text), 0o600))
+}
+
+// StartKube is RunKube with lines of configuration and nothing else.
+func (h *Host) StartKube(ctx context.Context, extraConfig ...string) (*Process, error) {
+	return h.RunKube(ctx, KubeOptions{Config: extraConfig})
+}
+
+// RunKube configures waggle-kube and starts its server on this host. It does not wait
+// until the node is ready. The host needs the folders of KubePrivate.
+func (h *Host) RunKube(ctx context.Context, o KubeOptions) (*Process, error) {
+	if _, err := h.PrepareKube(o); err != nil {
+		return nil, err
+	}
+	argv := h.kubeArgv("server")
+	if o.Proxy != "" {
+		settings := []string{"env", "HTTP_PROXY=" + o.Proxy, "HTTPS_PROXY=" + o.Proxy, "NO_PROXY=" + strings.Join(o.NoProxy, ",")}
+		argv = slices.Insert(argv, len(argv)-2, settings...)
+	}
+	return h.Start(ctx, KubeProcess, argv...)
+}
+
+// KubeCommand returns a command of waggle-kube's on this host, such as "status".
+func (h *Host) KubeCommand(ctx context.Context, args ...string) *exec.Cmd {
+	argv := h.kubeArgv(args...)
+	return h.Command(ctx, argv[0], argv[1:]...)
+}
+
+// kubeArgv starts waggle-kube without what the environment says about the machine: its
+// proxies cannot be reached from inside, nor is its cluster or its server meant.
+func (h *Host) kubeArgv(args ...string) []string {
+	argv := []string{"env"}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		switch upper := strings.ToUpper(name); {
+		case strings.HasPrefix(name, "WAGGLE_"), name == "KUBECONFIG", strings.HasSuffix(upper, "_PROXY"):
+			argv = append(argv, "-u", name)
+		}
+	}
+	return append(append(argv, filepath.Join(h.lab.BinDir, "waggle-kube")), args...)
 }

@@ -70,13 +70,23 @@ func (l *Lab) plugIn(h *Host) error {
 
 // routePods runs inside the router: the fabric knows where pods live, as if a
 // routing protocol had told it.
-func routePods(h *Host) error {
-	for i, cidr := range h.PodCIDRs {
-		if err := addRoute(cidr, h.Addrs()[i]); err != nil {
-			return err
+func routePods(h *Host, ranges []netip.Prefix) error {
+	for _, cidr := range ranges {
+		via := h.IPv4
+		if cidr.Addr().Is6() {
+			via = h.IPv6
+		}
+		if err := netlink.RouteReplace(&netlink.Route{Dst: ipNet(cidr), Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("add route %s via %s: %w", cidr, via, err)
 		}
 	}
 	return nil
+}
+
+// RoutePods gives the router routes to ranges of pods that somebody else than the lab's
+// plan has given to the host, such as Kubernetes.
+func (h *Host) RoutePods(ranges ...netip.Prefix) error {
+	return h.wrap("route pods", h.lab.router.DoNet(func() error { return routePods(h, ranges) }))
 }
 
 // configureHost runs inside a node or the client.

@@ -17,10 +17,12 @@ import (
 	"testing"
 
 	"github.com/waggle-net/waggle/test/lab"
+	"github.com/waggle-net/waggle/test/sandbox"
 )
 
 // TestMain lets the test program stand in for others: for the project's programs
-// when it is called by their names, and for an `up` that is to be interrupted.
+// when it is called by their names, and for an `up` that is to be interrupted. The
+// tests have a network namespace for their machine's: it gets devices and routes.
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case "waggled":
@@ -31,7 +33,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv("LAB_TEST_UP"); name != "" {
 		os.Exit(upOnly(name))
 	}
-	os.Exit(m.Run())
+	os.Exit(sandbox.Main(m))
 }
 
 // fakeBin returns a folder with stand-ins for waggled and waggle-cni.
@@ -113,7 +115,7 @@ func fakeCNI() int {
 func upOnly(name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
 	defer stop()
-	l, err := lab.Up(ctx, lab.Topology{Name: name, Racks: []int{2, 1}, Client: true})
+	l, err := lab.Up(ctx, lab.Topology{Name: name, Racks: []int{2, 1}, Client: true, Machine: true})
 	if err == nil {
 		_, err = l.Host("node1").Start(ctx, "sleeper", "sleep", "1000")
 	}

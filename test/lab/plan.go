@@ -8,20 +8,23 @@ import (
 	"net/netip"
 )
 
-// The address plan. Racks and the client use the ranges set aside for
+// The address plan. Racks, the client and the machine use the ranges set aside for
 // benchmarks and documentation (RFC 2544, RFC 3849), so that no lab address can
 // be meant for anybody outside.
 const (
-	rackNet4   = "198.18.%d.0/24"
-	rackNet6   = "2001:db8:%x::/64"
-	clientNet4 = "198.19.0.0/24"
-	clientNet6 = "2001:db8:ff::/64"
-	podNet4    = "10.244.%d.0/24"
-	podNet6    = "fd00:10:244:%d::/64" // the node's number in decimal digits, to be read like IPv4's
+	rackNet4    = "198.18.%d.0/24"
+	rackNet6    = "2001:db8:%x::/64"
+	clientNet4  = "198.19.0.0/24"
+	clientNet6  = "2001:db8:ff::/64"
+	machineNet4 = "198.19.255.0/24"
+	machineNet6 = "2001:db8:fe::/64"
+	podNet4     = "10.244.%d.0/24"
+	podNet6     = "fd00:10:244:%d::/64" // the node's number in decimal digits, to be read like IPv4's
 
-	routerHost = 1
-	clientHost = 2
-	firstNode  = 11
+	routerHost  = 1
+	clientHost  = 2
+	machineHost = 2
+	firstNode   = 11
 )
 
 // ClusterCIDRs returns the ranges that hold the pod CIDRs of all nodes.
@@ -65,14 +68,21 @@ func clientSegment() segment {
 	return newSegment("client0", clientNet4, clientNet6, hardwareAddr(macRouter, 0xff, 0))
 }
 
+func machineSegment() segment {
+	return newSegment("machine0", machineNet4, machineNet6, hardwareAddr(macRouter, 0xfe, 0))
+}
+
 // The fourth byte of a lab's MAC address says whose it is, so that a packet
 // capture can be read without a table.
 const (
-	macNode   = 0x01
-	macRouter = 0x02
-	macPort   = 0x03 // the router's end of a host's veth pair
-	macClient = 0x04
+	macNode    = 0x01
+	macRouter  = 0x02
+	macPort    = 0x03 // the router's end of a host's veth pair
+	macClient  = 0x04
+	macMachine = 0x05
 )
+
+func machineHardware() net.HardwareAddr { return hardwareAddr(macMachine, 0xfe, 1) }
 
 // hardwareAddr returns a locally administered unicast address: the same each
 // time, so that captures of two runs compare.

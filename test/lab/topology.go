@@ -34,6 +34,10 @@ type Topology struct {
 	// Client adds a host outside the cluster, behind the router.
 	Client bool `json:"client"`
 
+	// Machine joins the machine itself: a device in the network namespace of who
+	// calls Up, and routes to the lab's prefixes by it. One lab at a time can have it.
+	Machine bool `json:"machine,omitempty"`
+
 	// MTU of all links. Default 1500; at least 1280, the least IPv6 allows.
 	MTU int `json:"mtu"`
 
@@ -107,9 +111,22 @@ func (t Topology) validate() error {
 	return errors.Join(errs...)
 }
 
-// findBinDir looks for the module root upwards from the working folder and from
-// the running program. It returns "" if neither lies in a module.
+// findBinDir returns bin/ of the module, or the folder of an installed program.
 func findBinDir() string {
+	if root := ModuleRoot(); root != "" {
+		return filepath.Join(root, "bin")
+	}
+	if exe, err := os.Executable(); err == nil {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(exe), "waggled")); err == nil {
+			return filepath.Dir(exe)
+		}
+	}
+	return ""
+}
+
+// ModuleRoot looks for the root of the module upwards from the working folder and
+// from the running program. It returns "" if neither lies in a module.
+func ModuleRoot() string {
 	var starts []string
 	if dir, err := os.Getwd(); err == nil {
 		starts = append(starts, dir)
@@ -120,17 +137,11 @@ func findBinDir() string {
 	for _, dir := range starts {
 		for ; ; dir = filepath.Dir(dir) {
 			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				return filepath.Join(dir, "bin")
+				return dir
 			}
 			if dir == filepath.Dir(dir) {
 				break
 			}
-		}
-	}
-	// An installed program: its siblings are beside it.
-	if exe, err := os.Executable(); err == nil {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(exe), "waggled")); err == nil {
-			return filepath.Dir(exe)
 		}
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,8 +66,13 @@ type step struct {
 	run  func() error
 }
 
-func (l *Lab) build(ctx context.Context) error {
-	steps := []step{{"make state folder", nil, l.makeStateDir}}
+// steps are what builds the lab, in this order.
+func (l *Lab) steps(ctx context.Context) []step {
+	var steps []step
+	if l.Machine {
+		steps = append(steps, step{"look at the machine's network", nil, l.checkCollisions})
+	}
+	steps = append(steps, step{"make state folder", nil, l.makeStateDir})
 	for _, h := range l.Hosts() {
 		steps = append(steps,
 			step{"make folders", h, h.makeFolders},
@@ -77,13 +83,23 @@ func (l *Lab) build(ctx context.Context) error {
 		steps = append(steps,
 			step{"plug in", h, inside(l.router, func() error { return l.plugIn(h) })},
 			step{"configure eth0", h, inside(h, h.configureHost)},
-			step{"route pods", h, inside(l.router, func() error { return routePods(h) })})
+			step{"route pods", h, inside(l.router, func() error { return routePods(h, h.PodCIDRs) })})
+	}
+	// The kernel takes up to a second to use new links: all of them at the same time.
+	if l.Machine {
+		steps = append(steps, step{"join the machine", nil, l.joinMachine})
 	}
 	for _, h := range l.Hosts()[1:] {
 		steps = append(steps, step{"reach router", h, func() error { return h.awaitGateways(ctx) }})
 	}
-	steps = append(steps, step{"save state", nil, l.saveState})
-	for _, s := range steps {
+	if l.Machine {
+		steps = append(steps, step{"reach router from the machine", nil, func() error { return l.awaitMachine(ctx) }})
+	}
+	return append(steps, step{"save state", nil, l.saveState})
+}
+
+func (l *Lab) build(ctx context.Context) error {
+	for _, s := range l.steps(ctx) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -142,22 +158,35 @@ func (h *Host) makeFolders() error {
 // awaitGateways waits until the router answers in both families: a bridge port
 // forwards a moment after its link is up.
 func (h *Host) awaitGateways(ctx context.Context) error {
+	return awaitRouters(ctx, h.segment, h.DoNet)
+}
+
+// awaitRouters waits until the router answers who is on one of its links, and asks
+// from there.
+func awaitRouters(ctx context.Context, seg segment, from func(func() error) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errors.New("no answer in 10s"))
 	defer cancel()
-	for _, gateway := range h.Gateways() {
-		err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
-			err := h.DoNet(func() error {
-				// Refused is the answer hoped for: nothing listens on the router.
-				conn, err := net.DialTimeout("tcp", net.JoinHostPort(gateway.String(), "9"), 50*time.Millisecond)
-				if err == nil {
-					conn.Close()
-				}
-				return err
-			})
-			return err == nil || errors.Is(err, unix.ECONNREFUSED), nil
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", gateway, err)
+	var last error
+	err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
+		last = from(func() error { return dialRouters(seg) })
+		return last == nil, nil
+	})
+	if err != nil && last != nil {
+		return fmt.Errorf("%w: %w", err, last)
+	}
+	return err
+}
+
+// dialRouters asks the router's addresses on a link. To be refused is the answer
+// hoped for: nothing listens on the router.
+func dialRouters(seg segment) error {
+	for _, router := range []netip.Addr{seg.router4, seg.router6} {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(router.String(), "9"), 100*time.Millisecond)
+		if err == nil {
+			err = conn.Close()
+		}
+		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+			return err
 		}
 	}
 	return nil

@@ -44,7 +44,8 @@ func newRoot() *cobra.Command {
 	var name string
 	root.PersistentFlags().StringVar(&name, "name", "lab", "name of the lab; several can run side by side")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUp(&name), newDown(&name), newStatus(&name), newShell(&name), newDemo(&name), newServe(), newProbe())
+	root.AddCommand(newUp(&name), newDown(&name), newStatus(&name), newShell(&name), newDemo(&name),
+		newCluster(&name), newImage(&name), newProxy(&name), newServe(), newProbe())
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waggle-net/waggle/test/lab"
+	"github.com/waggle-net/waggle/test/lab/cluster"
 )
 
 func newUp(name *string) *cobra.Command {
@@ -47,6 +48,7 @@ func newUp(name *string) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntSliceVar(&topology.Racks, "racks", []int{1, 1}, "nodes in each rack")
 	flags.BoolVar(&topology.Client, "client", false, "add a client outside the cluster")
+	flags.BoolVar(&topology.Machine, "machine", false, "join this machine: a device and routes to the lab (one lab at a time)")
 	flags.IntVar(&topology.MTU, "mtu", 1500, "MTU of all links in bytes")
 	flags.StringVar(&topology.BinDir, "bin", "", "folder of waggled and waggle-cni (default bin/ of this module)")
 	flags.BoolVar(&daemons, "daemons", false, "start waggled on every node")
@@ -70,6 +72,9 @@ func newDown(name *string) *cobra.Command {
 			}
 			for _, n := range names {
 				if err := lab.Down(cmd.Context(), n); err != nil {
+					return err
+				}
+				if err := cluster.RemoveKubeconfig(defaultKubeconfig(n)); err != nil {
 					return err
 				}
 				progress("lab %s is down", n)
