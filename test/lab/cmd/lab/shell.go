@@ -33,6 +33,10 @@ func newShell(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Our own programs are what one looks around with.
+			if err := os.Setenv("PATH", l.BinDir+":"+os.Getenv("PATH")); err != nil {
+				return err
+			}
 			argv := args[1:]
 			if len(argv) == 0 {
 				argv = shellArgv(args[0])
