@@ -27,7 +27,7 @@ type apiServer struct {
 	loopback *rest.Config
 }
 
-func newAPIServer(ctx context.Context, o *Options) (*apiServer, error) {
+func newAPIServer(ctx context.Context, o *Options, early []*earlyHook) (*apiServer, error) {
 	s := options.NewServerRunOptions()
 	if err := apiServerFlags(o).parse("apiserver", s.Flags(), o.Flags.APIServer); err != nil {
 		return nil, err
@@ -55,11 +55,7 @@ func newAPIServer(ctx context.Context, o *Options) (*apiServer, error) {
 	if err := generic.AddPostStartHook("waggle-kube/bootstrap", bootstrap); err != nil {
 		return nil, fmt.Errorf("configure apiserver: %w", err)
 	}
-	complete, err := config.Complete()
-	if err != nil {
-		return nil, fmt.Errorf("configure apiserver: %w", err)
-	}
-	chain, err := app.CreateServerChain(complete)
+	chain, err := makeChain(config, early)
 	if err != nil {
 		return nil, fmt.Errorf("make apiserver: %w", err)
 	}
@@ -69,6 +65,30 @@ func newAPIServer(ctx context.Context, o *Options) (*apiServer, error) {
 	installMetrics(m, ofAPIServer)
 	slis.SLIMetrics{}.Install(m)
 	return &apiServer{aggregator: chain, loopback: generic.LoopbackClientConfig}, nil
+}
+
+// makeChain makes the API servers that are one: of extensions, of Kubernetes, and the
+// aggregator ahead of them. It has the early hooks in place of those of the same names.
+func makeChain(config *app.Config, early []*earlyHook) (*aggregator.APIAggregator, error) {
+	complete, err := config.Complete()
+	if err != nil {
+		return nil, err
+	}
+	disabled := config.KubeAPIs.ControlPlane.Generic.DisabledPostStartHooks // the map is that of all of them
+	for _, h := range early {
+		disabled.Insert(h.name)
+	}
+	chain, err := app.CreateServerChain(complete)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range early {
+		disabled.Delete(h.name)
+		if err := chain.GenericAPIServer.AddPostStartHook(h.name, h.finish); err != nil {
+			return nil, err
+		}
+	}
+	return chain, nil
 }
 
 // run serves until ctx ends, and then until requests under way have been answered.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"runtime/pprof"
 	"sync"
 
@@ -35,6 +36,17 @@ func Run(ctx context.Context, o Options, board *health.Board, log *slog.Logger) 
 	if err := writeFiles(o.Layout); err != nil {
 		return err
 	}
+	collectAsSet := collectSeldom()
+	defer collectAsSet()
+	starting, stop := context.WithCancel(ctx)
+	defer stop()
+	early, err := earlyHooks(starting)
+	if err != nil {
+		return err
+	}
+	for _, h := range early {
+		h.start(starting)
+	}
 	etcd, err := startEtcd(ctx, &o)
 	if err != nil {
 		board.Set(etcdName, health.Failed, err.Error())
@@ -45,13 +57,13 @@ func Run(ctx context.Context, o Options, board *health.Board, log *slog.Logger) 
 		log.Info("etcd has ended")
 	}()
 	board.Set(etcdName, health.Ready, "")
-	return runOverEtcd(ctx, &o, etcd, board, log)
+	return runOverEtcd(ctx, &o, etcd, early, collectAsSet, board, log)
 }
 
 // runOverEtcd runs the API server and what needs it.
-func runOverEtcd(ctx context.Context, o *Options, etcd *embed.Etcd, board *health.Board, log *slog.Logger) error {
+func runOverEtcd(ctx context.Context, o *Options, etcd *embed.Etcd, early []*earlyHook, collectAsSet func(), board *health.Board, log *slog.Logger) error {
 	api := newComponent(apiServerName, board, log)
-	server, err := newAPIServer(api.ctx, o)
+	server, err := newAPIServer(api.ctx, o, early)
 	if err != nil {
 		board.Set(apiServerName, health.Failed, err.Error())
 		return err
@@ -64,6 +76,7 @@ func runOverEtcd(ctx context.Context, o *Options, etcd *embed.Etcd, board *healt
 	}
 	board.Set(apiServerName, health.Ready, "")
 	log.Info("apiserver is ready")
+	go collectAsSet()
 
 	clients := []*component{
 		newComponent(controllerManagerName, board, log),
@@ -102,6 +115,24 @@ func runOverEtcd(ctx context.Context, o *Options, etcd *embed.Etcd, board *healt
 	case err := <-clients[2].ended:
 		return fmt.Errorf("dns-publisher ended: %w", err)
 	}
+}
+
+// startGrowth is how much more the heap may grow between two runs of the garbage
+// collector while the control plane starts. What it makes then stays, and looking at it
+// again and again is a quarter of the work.
+const startGrowth = 4
+
+// collectSeldom has the garbage collector run less often until the function that it
+// returns is called, once or more.
+func collectSeldom() (collectAsSet func()) {
+	set := debug.SetGCPercent(-1)
+	if set >= 0 {
+		debug.SetGCPercent(set * startGrowth)
+	}
+	return sync.OnceFunc(func() {
+		debug.SetGCPercent(set)
+		debug.FreeOSMemory() // or else what the start took stays for minutes
+	})
 }
 
 // stopped is nil if ctx ended, for then every component fails in its own words.

@@ -102,6 +102,11 @@ func (r *runner) becomeReady(p *process) {
 	}
 	now := r.clock.Now()
 	r.log.Info("ready", "pid", p.pid, "after", now.Sub(p.since).Round(time.Millisecond))
+	if r.TimerSlack != 0 {
+		if err := setTimerSlack(p.pid, r.TimerSlack); err != nil {
+			r.log.Warn("it will wake up more often than it needs to", "error", err)
+		}
+	}
 	r.update(func(s *ChildStatus) { s.setState(Ready, now); s.LastError = "" })
 }
 

@@ -53,6 +53,10 @@ type Child struct {
 	OOMScoreAdj *int
 	// OpenFiles is its limit of open files, soft and hard. Zero: the supervisor's.
 	OpenFiles uint64
+	// TimerSlack is by how much timers may be late when the child is ready and has
+	// nothing to do, so that the kernel wakes it up once for several of them. What the
+	// child starts inherits it: it is not for one that starts containers. Zero: as it is.
+	TimerSlack time.Duration
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)

@@ -94,6 +94,7 @@ type spec struct {
 	ReadyTimeout time.Duration
 	OOM          *int
 	Files        uint64
+	Slack        time.Duration
 }
 
 func (n *node) children(specs []spec) (out []Child) {
@@ -109,6 +110,7 @@ func (n *node) children(specs []spec) (out []Child) {
 			Name: s.Name, Path: path, Args: append([]string{"child", n.dir, s.Name}, s.Words...), Env: s.Env,
 			LogFile: n.layout().Log(s.Name), After: s.After, Ready: s.Ready, ReadyTimeout: s.ReadyTimeout,
 			Keep: s.Keep, StopGrace: s.Grace, StopSignal: s.Signal, OOMScoreAdj: s.OOM, OpenFiles: s.Files,
+			TimerSlack: s.Slack,
 		}
 		if c.Ready == nil {
 			c.Ready = func(context.Context) error { return n.isRunning(s.Name) }
