@@ -25,12 +25,8 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	// By its name as by its first argument, so that a link to it is kubectl.
-	if filepath.Base(os.Args[0]) == "kubectl" {
-		return kubectl(os.Args[1:])
-	}
-	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
-		return kubectl(os.Args[2:])
+	if args, is := asKubectl(os.Args); is {
+		return kubectl(args)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -45,6 +41,18 @@ func run() int {
 	return 0
 }
 
+// asKubectl returns kubectl's arguments if it is called: by the program's name as by
+// the first argument, so that a link to it is kubectl.
+func asKubectl(args []string) (rest []string, is bool) {
+	switch {
+	case len(args) > 0 && filepath.Base(args[0]) == "kubectl":
+		return args[1:], true
+	case len(args) > 1 && args[1] == "kubectl":
+		return args[2:], true
+	}
+	return nil, false
+}
+
 // displayName is what help and errors call the program: what a person typed.
 const displayName = "waggle-kube"
 
@@ -57,6 +65,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       version.String() + ", Kubernetes " + version.Kubernetes,
 	}
+	// Or else it is that of the libraries in this program, which cobra stumbles over.
+	cmd.Flags().Bool("version", false, "print the version, and that of Kubernetes")
 	cmd.AddCommand(controlPlaneCommand(), nodeCommand(), ctrCommand(), snapshotCommand())
 	return cmd
 }
@@ -64,6 +74,9 @@ func root() *cobra.Command {
 // process runs one of the long-lived commands: it reads the node's configuration,
 // and answers for its health on the socket of its name while it runs.
 func process(cmd *cobra.Command, name, path string, run func(context.Context, *config.Config, *health.Board, *slog.Logger) error) error {
+	if path == "" {
+		return fmt.Errorf("%s: no configuration: waggle-kube server writes it and starts this process; by hand, --config names it", name)
+	}
 	c, err := config.Read(path)
 	if err != nil {
 		return err

@@ -22,6 +22,9 @@ func nodeCommand() *cobra.Command {
 		Short: "Run the kubelet and the cluster's DNS",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if driver != "systemd" && driver != "cgroupfs" {
+				return fmt.Errorf("--cgroup-driver %q: use systemd or cgroupfs", driver)
+			}
 			return process(cmd, "node", path, func(ctx context.Context, c *config.Config, board *health.Board, log *slog.Logger) error {
 				o, err := nodeOptions(c, driver)
 				if err != nil {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -117,16 +118,30 @@ func gc(args *skel.CmdArgs) error {
 	return tryAgain("collect garbage", err)
 }
 
+// restartTime is how long STATUS waits for a daemon that may be restarting, which takes
+// a second or two: by an error, however short, the cluster takes all pods of the node out
+// of their services. A kubelet asks every 5 seconds, and takes a runtime for dead that
+// has not answered for 30.
+const restartTime = 10 * time.Second
+
 func status(args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData, true)
 	if err != nil {
 		return err
 	}
-	_, err = call(c.Socket, request(protocol.Status, c, args), nil)
-	if errors.Is(err, errDown) {
-		return types.NewError(types.ErrPluginNotAvailable, err.Error(), howToSee)
+	enough, again := time.After(restartTime), time.NewTicker(restartTime/100)
+	defer again.Stop()
+	for {
+		_, err = call(c.Socket, request(protocol.Status, c, args), nil)
+		if !errors.Is(err, errDown) {
+			return err
+		}
+		select {
+		case <-enough:
+			return types.NewError(types.ErrPluginNotAvailable, err.Error(), howToSee)
+		case <-again.C:
+		}
 	}
-	return err
 }
 
 func request(verb protocol.Verb, c *conf, args *skel.CmdArgs) *protocol.Request {

@@ -245,6 +245,15 @@ func TestReadiness(t *testing.T) {
 	_, err = n.ask(request(protocol.Add, "c1"))
 	wantError(t, err, types.ErrTryAgainLater, "services have not synced", "log")
 	n.mustDel("c1")
+	// With a pod, the node stays ready: it would lose its services.
+	ready(nil)
+	n.mustAdd("c2")
+	ready(errors.New("services have not synced"))
+	if _, err := n.ask(request(protocol.Status, "")); err != nil {
+		t.Errorf("status with a pod: %v", err)
+	}
+	_, err = n.ask(request(protocol.Add, "c3"))
+	wantError(t, err, types.ErrTryAgainLater, "services have not synced", "log")
 	ready(types.NewError(types.ErrLimitedConnectivity, "programs detached", ""))
 	_, err = n.ask(request(protocol.Status, ""))
 	wantError(t, err, types.ErrLimitedConnectivity, "programs detached", "")

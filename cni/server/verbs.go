@@ -40,12 +40,18 @@ func (s *Server) do(ctx context.Context, dp Datapath, req *protocol.Request, net
 	}
 }
 
-// status answers STATUS; see Config.Ready.
+// status answers STATUS; see Config.Ready. Once there are pods, it is no error that
+// another cannot be added for a while: by it the kubelet takes the node for not ready,
+// and then the cluster takes all of its pods out of their services. They have what they
+// need from before the restart, and ADD says itself what it waits for.
 func (s *Server) status() error {
 	err := s.cfg.Ready()
 	var e *types.Error
 	if err == nil || errors.As(err, &e) {
 		return err
+	}
+	if len(s.Endpoints()) > 0 {
+		return nil
 	}
 	return fail(types.ErrPluginNotAvailable, "see waggled's log", "waggled is not ready: %v", err)
 }

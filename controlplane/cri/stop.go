@@ -185,13 +185,13 @@ func (t *tool) stopAllCommand() *cobra.Command {
 	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:    "stop-all",
-		Short:  "Stop and remove all pods of this node",
+		Short:  "Stop all pods of this node",
 		Args:   takes(0, 0),
 		Hidden: true, // it belongs to `waggle-kube stop --all`, for the kubelet must have ended
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := StopPods(cmd.Context(), t.layout, grace)
 			if n != 0 {
-				fmt.Fprintf(cmd.OutOrStdout(), "Pods removed: %d\n", n)
+				fmt.Fprintf(cmd.OutOrStdout(), "Pods stopped: %d\n", n)
 			}
 			return err
 		},

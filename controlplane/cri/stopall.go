@@ -17,19 +17,20 @@ import (
 // How long each step of stopping all pods may take. A step that takes longer is left
 // to what follows it, and in the end reported.
 const (
-	listTime   = 10 * time.Second
-	killTime   = 30 * time.Second // after the grace: containers are killed and gone
-	stopTime   = time.Minute      // sandboxes' networks are taken down
-	removeTime = time.Minute      // snapshots are deleted, from a slow disk too
+	listTime = 10 * time.Second
+	killTime = 30 * time.Second // after the grace: containers are killed and gone
+	stopTime = time.Minute      // sandboxes' networks are taken down
 )
 
 // StopPods stops all containers at the same time, which have the grace to end by
-// themselves, then all pods, which takes their networks down (CNI DEL), and removes
-// them. It returns how many are gone, and an error that names those that are not, and
-// why. Nobody must start pods meanwhile. It may be repeated: where there are no pods
-// it does nothing.
+// themselves, then all pods, which takes their networks down (CNI DEL). It returns how
+// many have stopped, and an error that names those that have not, and why. Nobody must
+// start pods meanwhile. It may be repeated: where no pod runs it does nothing.
 //
-// It ends within the grace and four minutes, whatever containerd does.
+// Their records stay, as they do when a machine loses its power: by them the kubelet
+// knows, when it is back, that a pod has run that is to run only once.
+//
+// It ends within the grace and three minutes, whatever containerd does.
 func StopPods(ctx context.Context, l layout.Layout, grace time.Duration) (int, error) {
 	if grace < 0 {
 		return 0, fmt.Errorf("stop pods: grace %s: want none or more", grace)
@@ -40,14 +41,15 @@ func StopPods(ctx context.Context, l layout.Layout, grace time.Duration) (int, e
 		return 0, fmt.Errorf("stop pods: %w", err)
 	}
 	defer c.close(ctx)
-	s := stopping{client: c, failed: map[string][]error{}}
+	s := stopping{client: c, ran: map[string]bool{}, failed: map[string][]error{}}
 	return s.run(ctx, grace)
 }
 
 // stopping is one attempt.
 type stopping struct {
 	*client
-	failed map[string][]error // by the pod's id: what went wrong with it
+	ran    map[string]bool    // by the pod's id: something of it ran
+	failed map[string][]error // likewise: what went wrong with it
 }
 
 func (s *stopping) run(ctx context.Context, grace time.Duration) (int, error) {
@@ -55,22 +57,22 @@ func (s *stopping) run(ctx context.Context, grace time.Duration) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stop pods: %w", err)
 	}
-	if len(list) == 0 {
-		return 0, nil
+	for _, p := range list {
+		s.ran[p.Id] = p.State == runtimeapi.PodSandboxState_SANDBOX_READY
 	}
 	if err := s.stopContainers(ctx, grace); err != nil {
 		return 0, fmt.Errorf("stop pods: %w", err)
 	}
 	// Those that have stopped, too: their network may not have been taken down.
-	ids := s.step(ctx, "stop", podIDs(list), stopTime, s.runtime.StopPodSandbox)
-	// One whose network is still up must stay: without it nobody could take that down.
-	s.step(ctx, "remove", ids, removeTime, s.runtime.RemovePodSandbox)
+	done := s.step(ctx, "stop", podIDs(list), stopTime, s.runtime.StopPodSandbox)
 
-	left, err := s.pods(ctx)
+	now, err := s.pods(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("see which pods are left: %w", err)
 	}
-	return len(list) - common(list, left), s.report(left)
+	left := slices.DeleteFunc(now, func(p *runtimeapi.PodSandbox) bool { return slices.Contains(done, p.Id) })
+	ran := slices.DeleteFunc(list, func(p *runtimeapi.PodSandbox) bool { return !s.ran[p.Id] })
+	return len(ran) - common(ran, left), s.report(left)
 }
 
 func (s *stopping) pods(ctx context.Context) ([]*runtimeapi.PodSandbox, error) {
@@ -94,6 +96,9 @@ func (s *stopping) stopContainers(ctx context.Context, grace time.Duration) erro
 	list, err := s.running(ctx)
 	if err != nil {
 		return err
+	}
+	for _, c := range list {
+		s.ran[c.PodSandboxId] = true
 	}
 	ids := containerIDs(list)
 	ctx, cancel := context.WithTimeout(ctx, grace+killTime)
@@ -141,8 +146,8 @@ func common(list, left []*runtimeapi.PodSandbox) int {
 	return n
 }
 
-// report names the pods that are left. What went wrong with those that are gone does
-// not matter any more.
+// report names the pods that are left. What went wrong with those that have stopped
+// does not matter any more.
 func (s *stopping) report(left []*runtimeapi.PodSandbox) error {
 	var errs []error
 	for _, p := range left {

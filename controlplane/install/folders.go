@@ -23,7 +23,7 @@ var (
 	dataNames = names(func(l layout.Layout) []string {
 		return []string{
 			l.VersionFile(), l.LockFile(), l.PKIDir(), l.KubeconfigDir(), l.EncryptionConfig(), l.EtcdDir(),
-			l.GeneratedDir(), l.KubeletDir(), l.ContainerdDir(), l.ImagesDir(), l.SnapshotsDir(), l.LogDir(),
+			l.GeneratedDir(), l.WaggledDir(), l.KubeletDir(), l.ContainerdDir(), l.ImagesDir(), l.SnapshotsDir(), l.LogDir(),
 		}
 	})
 	runNames = names(func(l layout.Layout) []string {

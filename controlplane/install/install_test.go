@@ -114,15 +114,31 @@ func TestImage(t *testing.T) {
 		"/etc/systemd/system/multi-user.target.wants/waggle-kube.service": "-> ../waggle-kube.service",
 		"/etc/waggle/kube.yaml":                                           "kind: ServerConfig\n",
 		"/etc/systemd/network/10-waggle.link":                             linkText,
+		"/etc/systemd/system/kubepods.slice.d/10-waggle.conf":             sliceText,
+		"/etc/systemd/system/kubepods-.slice.d/10-waggle.conf":            sliceText,
 		"/usr/local/lib/waggle-kube/manifest.json":                        "manifest",
 	} {
 		if got[path] != want {
 			t.Errorf("%s is %q, want %q", path, got[path], want)
 		}
 	}
-	unit := got["/etc/systemd/system/waggle-kube.service"]
-	if want := "ExecStart=/usr/local/lib/waggle-kube/current/waggle-kube server --config /etc/waggle/kube.yaml\n"; !strings.Contains(unit, want) {
-		t.Errorf("the unit lacks %q:\n%s", want, unit)
+	for unit, lines := range map[string][]string{
+		"waggle-kube.service": {
+			"ExecStart=/usr/local/lib/waggle-kube/current/waggle-kube server --config /etc/waggle/kube.yaml",
+			"Wants=network-online.target " + ShutdownUnitName,
+		},
+		"waggle-kube-shutdown.service": {
+			"Environment=WAGGLE_CONFIG=/etc/waggle/kube.yaml",
+			"ExecStop=/usr/local/lib/waggle-kube/current/waggle-kube stop --all --grace 30s",
+			"Before=" + UnitName,
+		},
+	} {
+		text := got["/etc/systemd/system/"+unit]
+		for _, want := range lines {
+			if !strings.Contains(text, "\n"+want+"\n") {
+				t.Errorf("%s lacks %q:\n%s", unit, want, text)
+			}
+		}
 	}
 	for path, mode := range map[string]fs.FileMode{
 		"etc/waggle/kube.yaml":                         0o600,
@@ -145,6 +161,30 @@ func TestImage(t *testing.T) {
 		mustUninstall(t, UninstallOptions{Root: o.Root})
 		if diff := cmp.Diff(before, tree(t, o.Root)); diff != "" {
 			t.Errorf("uninstalling left (-before +after):\n%s", diff)
+		}
+	}
+}
+
+// The page of files has everything that is installed.
+func TestDocument(t *testing.T) {
+	page, err := os.ReadFile("../../docs/kube-files.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := release(t, "VERSION")
+	o.setDefaults()
+	paths := []string{o.Prefix + "/VERSION/", filepath.Join(o.Prefix, manifestName)}
+	for _, f := range o.files() {
+		if !strings.HasPrefix(f.path, o.Prefix) { // the programs
+			paths = append(paths, f.path)
+		}
+	}
+	for _, l := range o.links() {
+		paths = append(paths, l.path)
+	}
+	for _, path := range paths {
+		if !strings.Contains(string(page), "`"+path+"`") {
+			t.Errorf("docs/kube-files.md does not name %s", path)
 		}
 	}
 }

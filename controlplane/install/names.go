@@ -12,6 +12,10 @@ package install
 const (
 	UnitName           = "waggle-kube.service"
 	UnitFile           = "/etc/systemd/system/" + UnitName
+	ShutdownUnitName   = "waggle-kube-shutdown.service"
+	ShutdownUnitFile   = "/etc/systemd/system/" + ShutdownUnitName
+	PodSliceFile       = "/etc/systemd/system/kubepods.slice.d/10-waggle.conf"
+	PodSlicesFile      = "/etc/systemd/system/kubepods-.slice.d/10-waggle.conf"
 	LinkFile           = "/etc/systemd/network/10-waggle.link"
 	NetworkdFile       = "/etc/systemd/network/10-waggle.network"
 	NetworkdConfFile   = "/etc/systemd/networkd.conf.d/10-waggle.conf"

@@ -25,9 +25,16 @@ const podSlice = "kubepods.slice"
 // stopSlice has systemd forget the pods' slices, whose cgroups it would make again
 // at its next reload. It comes after removeCgroups, which refuses to remove those
 // that somebody else's pods run in: stopping a slice would end them.
-func (s *system) stopSlice(ctx context.Context) error {
-	if !s.booted() || s.command(ctx, "systemctl", "is-active", "--quiet", podSlice) != nil {
+func (s *system) stopSlice(ctx context.Context) error { return s.forget(ctx, podSlice) }
+
+// forgetShutdown has systemd forget the unit that ends the pods at a shutdown. It comes
+// after the unit's file is gone and read again: until then it cannot be stopped.
+func (s *system) forgetShutdown(ctx context.Context) error { return s.forget(ctx, ShutdownUnitName) }
+
+// forget stops a unit, if there is one.
+func (s *system) forget(ctx context.Context, unit string) error {
+	if !s.booted() || s.command(ctx, "systemctl", "is-active", "--quiet", unit) != nil {
 		return nil
 	}
-	return s.command(ctx, "systemctl", "stop", podSlice)
+	return s.command(ctx, "systemctl", "stop", unit)
 }

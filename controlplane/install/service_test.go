@@ -21,6 +21,7 @@ func TestStopUnits(t *testing.T) {
 		"not installed":   {true, "", nil},
 		"service":         {true, UnitName, []string{"systemctl stop " + UnitName}},
 		"slice":           {true, podSlice, []string{"systemctl stop " + podSlice}},
+		"shutdown":        {true, ShutdownUnitName, []string{"systemctl stop " + ShutdownUnitName}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ran []string
@@ -36,7 +37,7 @@ func TestStopUnits(t *testing.T) {
 				},
 			}
 			stopped, err := s.stopService(t.Context())
-			if err := errors.Join(err, s.stopSlice(t.Context())); err != nil {
+			if err := errors.Join(err, s.stopSlice(t.Context()), s.forgetShutdown(t.Context())); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(ran, test.want) || stopped != (test.want != nil && test.active == UnitName) {

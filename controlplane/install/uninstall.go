@@ -133,5 +133,11 @@ func (o *UninstallOptions) removeFiles(ctx context.Context) error {
 		return nil
 	}
 	o.reloadManagers(ctx)
-	return o.command(ctx, "systemctl", "daemon-reload")
+	if err := o.command(ctx, "systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(ShutdownUnitFile); err == nil {
+		return nil // somebody changed it: it stays theirs
+	}
+	return o.forgetShutdown(ctx)
 }

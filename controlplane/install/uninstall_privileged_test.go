@@ -249,24 +249,39 @@ func TestCgroups(t *testing.T) {
 	gone(t, l.Data)
 }
 
-// systemd takes the unit and the drop-ins as they are meant.
-func TestUnitIsValid(t *testing.T) {
+// systemd takes the units and the drop-ins as they are meant.
+func TestUnitsAreValid(t *testing.T) {
 	o := release(t, "v1")
 	o.Root = emptySystem(t)
 	mustInstall(t, o)
-	unit := filepath.Join(t.TempDir(), UnitName)
-	text, err := os.ReadFile(o.Root + UnitFile)
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	installed := filepath.Join(DefaultPrefix, currentName, "waggle-kube")
+	args := []string{"verify", "--man=no"}
+	for _, file := range []string{UnitFile, ShutdownUnitFile} {
+		text, err := os.ReadFile(o.Root + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit := filepath.Join(dir, filepath.Base(file))
+		there := strings.ReplaceAll(string(text), installed, o.Root+installed)
+		if err := os.WriteFile(unit, []byte(there), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, unit)
 	}
-	program := o.Root + filepath.Join(DefaultPrefix, currentName, "waggle-kube")
-	there := strings.ReplaceAll(string(text), filepath.Join(DefaultPrefix, currentName, "waggle-kube"), program)
-	if err := os.WriteFile(unit, []byte(there), 0o644); err != nil {
-		t.Fatal(err)
+	// A slice of its own, with the drop-in of all slices of pods.
+	slice := filepath.Join(dir, "kubepods-test.slice")
+	mustWrite(t, slice, "[Slice]\n")
+	dropIn := filepath.Join(dir, "kubepods-.slice.d/10-waggle.conf")
+	mustWrite(t, dropIn, sliceText)
+	for _, file := range []string{slice, dropIn} { // systemd minds what can be executed
+		if err := os.Chmod(file, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	out, err := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput()
+	out, err := exec.Command("systemd-analyze", append(args, slice)...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Log("no systemd-analyze on this machine: the unit was not verified")
+		t.Log("no systemd-analyze on this machine: the units were not verified")
 		return
 	}
 	if err != nil || len(bytes.TrimSpace(out)) > 0 {

@@ -38,6 +38,11 @@ func (s *Server) checks() preflight.Input {
 		CgroupRoot: c.Kubelet.CgroupRoot,
 		Running:    len(recorded) > 0,
 	}
+	if c.Dataplane.Enabled {
+		in.OwnDataplane = true
+		daemon, _ := c.DaemonConfig() // what is wrong with it was told before
+		in.BPFRoot = daemon.BPFRoot
+	}
 	for _, name := range Programs() {
 		in.Programs = append(in.Programs, filepath.Join(s.BinDir, name))
 	}

@@ -43,6 +43,9 @@ func TestChecks(t *testing.T) {
 	if !slices.Contains(in.Programs, "/opt/bin/waggle-kubernetes") || in.Running || len(in.CIDRs) != 4 {
 		t.Errorf("%+v", in)
 	}
+	if !in.OwnDataplane || in.BPFRoot != "/sys/fs/bpf" {
+		t.Errorf("the datapath is %v, its file system %q", in.OwnDataplane, in.BPFRoot)
+	}
 	// What a former supervisor left may have its ports.
 	if err := os.MkdirAll(filepath.Dir(c.Layout().ProcessFile("node")), 0o700); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ var (
 )
 
 func (p *probe) cgroups(context.Context) []Finding {
-	mounts, err := p.cgroupMounts()
+	mounts, err := p.mounts("cgroup", "cgroup2")
 	if err != nil {
 		return fail("mount proc on /proc", "mounts cannot be read: %v", err)
 	}
@@ -44,14 +44,15 @@ func (p *probe) cgroups(context.Context) []Finding {
 	return fail("mount -t cgroup2 none "+cgroupDir+" (systemd does so by itself)", "no cgroups are mounted on %s", cgroupDir)
 }
 
-func (p *probe) cgroupMounts() ([]*mountinfo.Info, error) {
+// mounts are those of some types of file systems.
+func (p *probe) mounts(types ...string) ([]*mountinfo.Info, error) {
 	f, err := os.Open(p.path("proc/self/mountinfo"))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
-		return m.FSType != "cgroup" && m.FSType != "cgroup2", false
+		return !slices.Contains(types, m.FSType), false
 	})
 }
 

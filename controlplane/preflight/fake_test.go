@@ -22,7 +22,7 @@ import (
 func newProbe(t *testing.T, healthy, over tree) *probe {
 	t.Helper()
 	root := t.TempDir()
-	in := Input{Root: root, DataDir: root + "/var/lib/waggle-kube", RunDir: root + "/run/waggle-kube", CNIConfDir: "/etc/cni/net.d"}
+	in := Input{Root: root, DataDir: root + "/var/lib/waggle-kube", RunDir: root + "/run/waggle-kube", CNIConfDir: "/etc/cni/net.d", BPFRoot: "/sys/fs/bpf"}
 	var f fake
 	for _, part := range []tree{healthy, over} {
 		mustYAML(t, part["input"], &in)
@@ -75,6 +75,8 @@ type fake struct {
 	Addresses   []struct{ Device, Prefix string }
 	Runc        string
 	RuncVersion string
+	Waggled     string   // what its check says
+	WaggledFail string   // and its error
 	Missing     []string // programs
 }
 
@@ -149,6 +151,9 @@ func (f *fake) machine() machine {
 				return "", errors.New("exec format error")
 			}
 			return f.RuncVersion, nil
+		},
+		waggledCheck: func(context.Context, string) (string, error) {
+			return f.Waggled, asError(f.WaggledFail)
 		},
 		isExecutable: func(path string) error {
 			if slices.Contains(f.Missing, path) {

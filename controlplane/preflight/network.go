@@ -125,3 +125,16 @@ func (p *probe) selinux(context.Context) []Finding {
 	}
 	return ok("not enforcing")
 }
+
+// apparmor is as containerd looks at it: without the parser it does as if AppArmor
+// were off.
+func (p *probe) apparmor(context.Context) []Finding {
+	switch on, _ := p.read("sys/module/apparmor/parameters/enabled"); {
+	case on != "Y" || !p.exists("sys/kernel/security/apparmor"):
+		return ok("not enabled")
+	case !p.exists("sbin/apparmor_parser"):
+		return warn("install it from your distribution (package apparmor), then start the server again",
+			"AppArmor is enabled, but there is no /sbin/apparmor_parser: containers run without a profile, and those that ask for one do not start")
+	}
+	return ok("enabled, with its parser")
+}

@@ -52,20 +52,34 @@ func (p *probe) cniConfigs(context.Context) []Finding {
 			names = append(names, e.Name())
 		}
 	}
-	var before []string
-	for _, n := range names {
-		if n < cni.ConflistName {
-			before = append(before, n)
-		}
-	}
 	switch {
-	case len(before) > 0:
-		return warn("move what comes first away, or set containerRuntime.cniConfDir to a folder of its own",
-			"%s holds %s, and containerd takes the first by name, not our %s: pods get that network", p.CNIConfDir, strings.Join(before, ", "), cni.ConflistName)
-	case len(names) > 0 && names[0] != cni.ConflistName:
-		return ok("%s holds %s, which is used until waggled puts %s before it", p.CNIConfDir, names[0], cni.ConflistName)
-	case len(names) > 0:
-		return ok("%s in %s is used", names[0], p.CNIConfDir)
+	case p.OwnDataplane:
+		return p.ownCNI(names)
+	case len(names) == 0:
+		return ok("none in %s yet: the node is not ready before a CNI plugin is configured there", p.CNIConfDir)
+	case len(names) > 1:
+		return ok("%s in %s is used, the first of %d by name", names[0], p.CNIConfDir, len(names))
 	}
-	return ok("none in %s yet: the node is not ready before a CNI plugin is configured there", p.CNIConfDir)
+	return ok("%s in %s is used", names[0], p.CNIConfDir)
+}
+
+// ownCNI is what it means that there are these, in their order, where waggled puts its
+// own.
+func (p *probe) ownCNI(names []string) []Finding {
+	i, found := slices.BinarySearch(names, cni.ConflistName)
+	switch before := names[:i]; {
+	case len(before) > 0:
+		var moves []string
+		for _, name := range before {
+			path := filepath.Join(p.CNIConfDir, name)
+			moves = append(moves, "mv "+path+" "+path+".off")
+		}
+		return warn(strings.Join(moves, " && ")+", or set containerRuntime.cniConfDir to a folder of its own",
+			"%s holds %s, and containerd takes the first by name, not waggled's %s: pods get that network, and no service of the cluster", p.CNIConfDir, strings.Join(before, ", "), cni.ConflistName)
+	case found:
+		return ok("waggled's %s in %s is used", cni.ConflistName, p.CNIConfDir)
+	case len(names) > 0:
+		return ok("waggled puts %s into %s, before %s", cni.ConflistName, p.CNIConfDir, names[0])
+	}
+	return ok("waggled puts %s into %s", cni.ConflistName, p.CNIConfDir)
 }

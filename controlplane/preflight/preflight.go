@@ -79,8 +79,13 @@ type Input struct {
 	Addresses []netip.Addr
 	// CIDRs must not be in use on the machine already.
 	CIDRs []CIDR
-	// Programs of ours, as absolute paths.
+	// Programs of ours, as absolute paths. With OwnDataplane, waggled is one of them.
 	Programs []string
+	// OwnDataplane says that waggled is going to be run for the pods' network: what
+	// it needs is checked, and that nothing takes the pods away from it.
+	OwnDataplane bool
+	// BPFRoot is where waggled wants a bpf file system. Default: /sys/fs/bpf.
+	BPFRoot string
 	// Runc is the path of runc. Default: looked for as containerd does.
 	Runc string
 	// CgroupRoot is the cgroup that pods' cgroups are made in. Default: the root.
@@ -114,6 +119,7 @@ var checks = []struct {
 	{"cgroups", (*probe).cgroups},
 	{"programs", (*probe).programs},
 	{"runc", (*probe).runc},
+	{"dataplane", (*probe).dataplane},
 	{"data folder", (*probe).dataFolder},
 	{"disk speed", (*probe).diskSpeed},
 	{"overlayfs", (*probe).overlayfs},
@@ -130,6 +136,7 @@ var checks = []struct {
 	{"DNS", (*probe).resolver},
 	{"firewall", (*probe).firewall},
 	{"SELinux", (*probe).selinux},
+	{"AppArmor", (*probe).apparmor},
 	{"other Kubernetes", (*probe).otherKubernetes},
 	{"CNI configuration", (*probe).cniConfigs},
 }
@@ -142,6 +149,9 @@ func Run(ctx context.Context, in Input) []Finding {
 	}
 	if in.CNIConfDir == "" {
 		in.CNIConfDir = "/etc/cni/net.d"
+	}
+	if in.BPFRoot == "" {
+		in.BPFRoot = "/sys/fs/bpf"
 	}
 	return run(ctx, &probe{in, realMachine()})
 }

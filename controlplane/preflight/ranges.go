@@ -43,6 +43,9 @@ func (p *probe) ranges(context.Context) []Finding {
 			}
 		}
 		for _, u := range taken {
+			if u.gateway && p.OwnDataplane && p.Running {
+				continue // waggled's own, to other nodes' pods
+			}
 			all = append(all, overlap(c, u)...)
 		}
 	}

@@ -33,6 +33,7 @@ type machine struct {
 	addresses    func() ([]deviceAddress, error)
 	findRunc     func() (string, error)
 	runcVersion  func(ctx context.Context, path string) (string, error)
+	waggledCheck func(ctx context.Context, path string) (string, error)
 	isExecutable func(path string) error
 }
 
@@ -54,6 +55,7 @@ func realMachine() machine {
 		addresses:    deviceAddresses,
 		findRunc:     findRunc,
 		runcVersion:  runcVersion,
+		waggledCheck: waggledCheck,
 		isExecutable: isExecutable,
 	}
 }
@@ -116,6 +118,18 @@ func runcVersion(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	return string(out), err
+}
+
+// waggledCheck returns what waggled says of the kernel, also with its error, whose
+// words are waggled's.
+func waggledCheck(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "check").Output()
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed && len(exit.Stderr) > 0 {
+		err = errors.New(strings.TrimPrefix(strings.TrimSpace(string(exit.Stderr)), "waggled: "))
+	}
 	return string(out), err
 }
 

@@ -3,6 +3,7 @@
 package preflight
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/waggle-net/waggle/internal/daemon"
 )
 
 // A port that this process has is found with its name and number, as long as it
@@ -116,6 +119,30 @@ func TestBuildTime(t *testing.T) {
 	}
 	if got := buildTime(nil); !got.IsZero() {
 		t.Errorf("no build info is %s", got)
+	}
+}
+
+// What waggled says is understood: each line, whatever this kernel offers.
+func TestWaggledCheck(t *testing.T) {
+	var text bytes.Buffer
+	_ = daemon.Check(&text) // what it lacks here is of no matter
+	heading, features, _ := strings.Cut(text.String(), "\n")
+	n := strings.Count(features, "\n")
+	if got := len(feature.FindAllString(features, -1)); n < 3 || got != n || feature.MatchString(heading) {
+		t.Errorf("%d of %d lines are features, or the heading is:\n%s", got, n, text.String())
+	}
+
+	waggled := filepath.Join(t.TempDir(), "waggled")
+	script := "#!/bin/sh\n[ \"$*\" = check ] || exit 9\necho 'tcx  absent  for speed'\necho 'waggled: it will not do' >&2\nexit 1\n"
+	if err := os.WriteFile(waggled, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	said, err := waggledCheck(t.Context(), waggled)
+	if said != "tcx  absent  for speed\n" || err == nil || err.Error() != "it will not do" {
+		t.Errorf("it said %q, %v", said, err)
+	}
+	if _, err := waggledCheck(t.Context(), waggled+"-none"); err == nil {
+		t.Error("a program that is not there succeeded")
 	}
 }
 

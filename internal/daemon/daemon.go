@@ -67,16 +67,17 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		cfg: cfg, log: log, started: time.Now(), state: intent.NewState(),
 		rangesFromCluster: len(cfg.PodCIDRs) == 0, published: make(chan struct{}),
 	}
-	g, ctx := errgroup.WithContext(ctx)
 	if err := d.connect(); err != nil {
 		return err
 	}
-	g.Go(func() error { return d.source.Run(ctx, d.state) })
-	g.Go(func() error { return d.run(ctx) })
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
+	g, parts := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.source.Run(parts, d.state) })
+	g.Go(func() error { return d.run(parts) })
+	err := g.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // asked to end; without that, it is a part that failed
 	}
-	return nil
+	return err
 }
 
 // connect makes the source. It comes first: a cluster knows the node's ranges.
@@ -135,11 +136,16 @@ func (d *Daemon) serveCNI(ctx context.Context) error {
 // awaitNode is usePodCIDRs, while the operator can ask what is waited for.
 func (d *Daemon) awaitNode(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	g.Go(func() error { return status.Serve(ctx, d.cfg.APISocket(), waiting{d}, d.log) })
+	waits, known := context.WithCancel(ctx)
 	g.Go(func() error {
-		defer stop()
+		err := status.Serve(waits, d.cfg.APISocket(), waiting{d}, d.log)
+		if waits.Err() != nil {
+			return nil // ranges that are known at once end it before it has begun
+		}
+		return err
+	})
+	g.Go(func() error {
+		defer known()
 		return d.usePodCIDRs(ctx, d.cluster)
 	})
 	return g.Wait()

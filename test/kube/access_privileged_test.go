@@ -272,4 +272,14 @@ func dnsNames(t *testing.T, c *cluster) {
 			t.Error("a name that does not exist has an address")
 		}
 	}
+	// All of it was counted.
+	code, body := c.get("http://127.0.0.1:9153/metrics", "")
+	for _, want := range []string{
+		`coredns_dns_requests_total{family="1",proto="udp",`, `coredns_dns_requests_total{family="2",proto="udp",`,
+		`rcode="NOERROR",`, `rcode="NXDOMAIN",`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("metrics of DNS: %d, no %s", code, want)
+		}
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waggle-net/waggle/test/images"
 	"github.com/waggle-net/waggle/test/lab"
 	"github.com/waggle-net/waggle/test/machine"
 )
@@ -26,6 +27,25 @@ const (
 	guestRelease = "/opt/release/waggle-kube"
 	guestPKI     = "/var/lib/waggle-kube/pki"
 )
+
+// shutdownPods are two for which a shutdown is more than a signal: one that minds none,
+// and one that is to run only once.
+const shutdownPods = `
+apiVersion: v1
+kind: Pod
+metadata: {name: stubborn}
+spec:
+  containers:
+  - {name: main, image: "` + images.Busybox + `", command: [sh, -c, "trap '' TERM; while :; do sleep 3600; done"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: once}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: "` + images.Agent + `"}
+`
 
 // guest is a server on a machine of its own, as people install one.
 type guest struct {
@@ -130,6 +150,16 @@ func (g *guest) run(args ...string) string {
 func (g *guest) kubectl(args ...string) string {
 	g.t.Helper()
 	return g.run(append([]string{guestRelease, "kubectl"}, args...)...)
+}
+
+// apply applies objects.
+func (g *guest) apply(objects string) {
+	g.t.Helper()
+	const path = "/root/objects.yaml"
+	if err := g.m.WriteFile(g.t.Context(), path, []byte(objects), 0o644); err != nil {
+		g.t.Fatal(err)
+	}
+	g.kubectl("apply", "-f", path)
 }
 
 // wait waits for what kubectl wait can wait for. A node or a pod that is not there

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waggle-net/waggle/controlplane/supervise"
+	"github.com/waggle-net/waggle/test/images"
 	"github.com/waggle-net/waggle/test/lab"
 )
 
@@ -175,6 +176,8 @@ func TestLife(t *testing.T) {
 	})
 
 	t.Run("stop --all", func(t *testing.T) {
+		c.kubectl("run", "once", "--restart=Never", "--image="+images.Agent)
+		c.wait("condition=Ready", "pod/once")
 		c.kube("stop", "--all", "--grace", "1s")
 		if n := shims(t, c); n != 0 {
 			t.Errorf("%d shims still run", n)
@@ -188,6 +191,13 @@ func TestLife(t *testing.T) {
 		c.start()
 		c.ready()
 		c.kubectl("rollout", "status", "deployment/web", fmt.Sprintf("--timeout=%v", patience))
+		c.eventually("what became of the pod that runs once", func() error {
+			out, err := c.tryKubectl("get", "pod", "once", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].restartCount}")
+			if err == nil && out != "Succeeded 0" {
+				err = fmt.Errorf("it is %q, want Succeeded 0: it ended when it was told to, and is not to run again", out)
+			}
+			return err
+		})
 	})
 
 	t.Run("uninstall", func(t *testing.T) {

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/waggle-net/waggle/controlplane/launch"
 	"github.com/waggle-net/waggle/test/images"
 	"github.com/waggle-net/waggle/test/machine"
 )
@@ -49,7 +51,7 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// guestFiles are a release, the tests' images and the reference plugins.
+// guestFiles are a release and the tests' images.
 func guestFiles(t *testing.T) map[string]string {
 	t.Helper()
 	bin, err := filepath.Abs("../../bin")
@@ -61,21 +63,14 @@ func guestFiles(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	files := map[string]string{"/opt/images": dir}
-	for _, name := range []string{"waggle-kube", "waggle-kubernetes", "containerd", "containerd-shim-runc-v2", "ctr"} {
+	for _, name := range launch.Programs() {
 		files[path.Join("/opt/release", name)] = filepath.Join(bin, name)
-	}
-	for _, name := range []string{"bridge", "host-local", "portmap", "loopback"} {
-		files[path.Join("/opt/cni/bin", name)] = filepath.Join("/usr/lib/cni", name)
 	}
 	return files
 }
 
 func (g *guest) testInstall() {
 	g.settle()
-	g.run("mkdir", "-p", "/etc/cni/net.d")
-	if err := g.m.WriteFile(g.t.Context(), "/etc/cni/net.d/10-bridge.conflist", []byte(bridge), 0o644); err != nil {
-		g.t.Fatal(err)
-	}
 	g.t.Logf("check:\n%s", g.run(guestRelease, "check"))
 	g.run(guestRelease, "install", "--now")
 	g.ready()
@@ -158,12 +153,64 @@ func (g *guest) testMovedClock() {
 	}
 }
 
+// testReboot: the pods end in order and before what they need does, the one that
+// minds no signal after its time, and all that are to run do so again.
 func (g *guest) testReboot() {
+	g.run("mkdir", "-p", "/var/log/journal") // which has journald keep it
+	g.run("journalctl", "--flush")
+	g.apply(shutdownPods)
+	for _, pod := range []string{"stubborn", "once"} {
+		g.wait("condition=Ready", "pod/"+pod)
+	}
 	before := g.container()
 	if err := g.m.Reboot(g.t.Context()); err != nil {
 		g.t.Fatal(err)
 	}
 	g.back(before, "kept", "renewed")
+	g.expectShutdown(g.run("journalctl", "--boot=-1", "--output=short-monotonic", "--no-pager"))
+
+	g.wait("condition=Ready", "pod/stubborn")
+	g.eventually("what became of the pod that runs once", func() error {
+		out, err := g.try(guestRelease, "kubectl", "get", "pod", "once", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].restartCount}")
+		if err == nil && out != "Succeeded 0" {
+			err = fmt.Errorf("it is %q, want Succeeded 0: it ended when it was told to, and is not to run again", out)
+		}
+		return err
+	})
+	g.kubectl("delete", "--now", "pod", "stubborn", "once")
+}
+
+// expectShutdown looks at the journal of a boot from its end: nothing was left for
+// systemd to kill, and nothing taken away while it was needed.
+func (g *guest) expectShutdown(journal string) {
+	g.t.Helper()
+	lines := strings.Split(journal, "\n")
+	last := -1
+	for _, want := range []string{
+		"Stopped waggle-kube.service", // or it would start pods again
+		"Pods stopped: 4",
+		"Stopped waggle-kube-shutdown.service",
+		"Stopped target network.target",
+		"Unmounting var-lib-waggle", // volumes of pods
+		"Reached target shutdown.target",
+	} {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, want) })
+		switch {
+		case i < 0:
+			g.t.Errorf("the journal has no %q", want)
+		case i < last:
+			g.t.Errorf("the journal has %q before\n%s", lines[i], lines[last])
+		}
+		last = max(last, i)
+	}
+	for _, line := range lines {
+		if strings.Contains(line, "Stopping timed out") || strings.Contains(line, "with signal SIGKILL") {
+			g.t.Errorf("the journal has %q", line)
+		}
+	}
+	if g.t.Failed() {
+		g.t.Logf("the journal ends\n%s", strings.Join(lines[max(0, len(lines)-150):], "\n"))
+	}
 }
 
 // testPowerCut: what the API has answered is on the disk.
@@ -202,9 +249,11 @@ func (g *guest) back(before string, objects ...string) {
 func (g *guest) testUninstall() {
 	g.t.Logf("uninstall:\n%s", g.run(guestRelease, "uninstall"))
 	for _, gone := range []string{
+		"/etc/systemd/system/waggle-kube-shutdown.service", "/etc/systemd/system/kubepods.slice.d", "/etc/systemd/system/kubepods-.slice.d",
 		"/etc/systemd/system/waggle-kube.service", "/etc/systemd/system/multi-user.target.wants/waggle-kube.service",
 		"/etc/waggle/kube.yaml", "/usr/local/bin/waggle-kube", "/usr/local/lib/waggle-kube",
 		"/var/lib/waggle-kube", "/run/waggle-kube",
+		"/etc/cni/net.d/10-waggle.conflist", "/opt/cni/bin/waggle-cni", "/sys/fs/bpf/waggle", "/run/waggle",
 		"/sys/fs/cgroup/kubepods", "/sys/fs/cgroup/kubepods.slice",
 	} {
 		if out, err := g.try("stat", gone); err == nil {
@@ -213,7 +262,7 @@ func (g *guest) testUninstall() {
 	}
 	for _, none := range []string{
 		"grep -E 'waggle|kubelet|/run/netns|containerd' /proc/self/mountinfo",
-		"pgrep -l '^(waggle-kube|containerd|runc|pause|agent$)'",
+		"pgrep -l '^(waggle-kube|waggled|containerd|runc|pause|agent$)'",
 		"ls -d /run/netns/*",
 		"systemctl list-units --all --no-legend --plain 'waggle-kube*' 'kubepods*' 'cri-containerd*'",
 	} {

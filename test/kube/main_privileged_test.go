@@ -42,7 +42,14 @@ const bridge = `{
 // newCluster makes a host for a server, without starting one.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	l := lab.ForTest(t, lab.Topology{Private: lab.KubePrivate()})
+	return newClusterIn(t, lab.Topology{})
+}
+
+// newClusterIn is newCluster in a lab with more than a host.
+func newClusterIn(t testing.TB, topology lab.Topology) *cluster {
+	t.Helper()
+	topology.Private = lab.KubePrivate()
+	l := lab.ForTest(t, topology)
 	c := &cluster{t: t, host: l.Nodes()[0], bin: l.BinDir}
 	// The lab's own is for pods without a container runtime. Here waggled writes it.
 	if err := os.Remove(filepath.Join(c.host.Dir(), "cni/net.d/10-waggle.conflist")); err != nil {

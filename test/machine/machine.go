@@ -68,7 +68,7 @@ func (o Options) withDefaults() Options {
 
 // patience is beyond what booting, or shutting down and booting, takes under
 // emulation on a busy machine.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 // A Machine is on or off. Its methods may be called from several goroutines.
 type Machine struct {

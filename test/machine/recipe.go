@@ -14,9 +14,9 @@ const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 // they boot without an initramfs.
 const rootDevice = "/dev/nvme0n1"
 
-// packages are what a server has after the least of installations, and runc.
+// packages are what a server has after the least of installations, runc and sudo.
 var packages = []string{
-	"systemd-sysv", "udev", "dbus", "runc", "iproute2", "kmod", "procps", "ifupdown", "mount",
+	"systemd-sysv", "udev", "dbus", "runc", "iproute2", "kmod", "procps", "ifupdown", "mount", "sudo",
 }
 
 // leftOut are files that no program here reads.

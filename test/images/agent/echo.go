@@ -31,6 +31,11 @@ func echoTCP(ctx context.Context, address string) error {
 
 // echoUDP sends back each datagram.
 func echoUDP(ctx context.Context, address string) error {
+	return serveUDP(ctx, address, func(asked []byte, _ net.Addr) []byte { return asked })
+}
+
+// serveUDP answers each datagram.
+func serveUDP(ctx context.Context, address string, answer func(asked []byte, from net.Addr) []byte) error {
 	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
 	if err != nil {
 		return err
@@ -42,7 +47,7 @@ func echoUDP(ctx context.Context, address string) error {
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		_, _ = conn.WriteTo(buf[:n], from) // who is gone does not matter
+		_, _ = conn.WriteTo(answer(buf[:n], from), from) // who is gone does not matter
 	}
 }
 

@@ -19,14 +19,17 @@ const patience = 10 * time.Second
 
 // handler answers HTTP.
 type handler struct {
-	exit context.CancelCauseFunc
-	sick atomic.Bool
+	exit  context.CancelCauseFunc
+	sick  atomic.Bool
+	flows flows
 }
 
 func newHandler(exit context.CancelCauseFunc) *handler { return &handler{exit: exit} }
 
 func (h *handler) serve(ctx context.Context, address string) error {
-	server := &http.Server{Handler: h.mux(), ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: h.mux(), ReadHeaderTimeout: patience, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true) // gRPC
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
@@ -56,6 +59,13 @@ func (h *handler) mux() *http.ServeMux {
 		h.health(w, r)
 	})
 	m.HandleFunc("/exit", h.quit)
+	m.HandleFunc("POST /grpc.health.v1.Health/Check", h.grpcHealth)
+	m.HandleFunc("GET /who", who)
+	m.HandleFunc("GET /file", file)
+	m.HandleFunc("GET /ask", ask)
+	m.HandleFunc("GET /lookup", lookup)
+	m.HandleFunc("POST /flow", h.flows.start)
+	m.HandleFunc("DELETE /flow", h.flows.end)
 	return m
 }
 
@@ -66,6 +76,16 @@ func hostname(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, name)
+}
+
+// file reads all there is: those of the kernel do not say how long they are.
+func file(w http.ResponseWriter, r *http.Request) {
+	content, err := os.ReadFile(r.FormValue("path"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	_, _ = w.Write(content) // who asked may have gone
 }
 
 func (h *handler) health(w http.ResponseWriter, _ *http.Request) {

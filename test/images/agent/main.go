@@ -8,8 +8,15 @@
 //	/env        the environment, a variable a line
 //	/healthz    200, or 503 after a POST to it, and the other way around
 //	/exit?code= ends the process with this code
+//	/who        the agent's name and both addresses of the connection, as JSON
+//	/file?path= a file as the agent sees it
+//	/ask?kind=&to=&size=  asks another agent: what came of it, as JSON (package talk)
+//	/lookup?kind=&name=   asks DNS: host, srv, cname or ptr
+//	/flow?kind=&to=       POST starts a flow and tells its number; DELETE /flow?id=
+//	            ends it, and tells what became of it
 //
-// and echoes what it gets over TCP and UDP. SIGTERM ends it when the requests under
+// and the health service of gRPC, which says what /healthz says. It echoes what it gets
+// over TCP and UDP, and tells who it is over UDP. SIGTERM ends it when the requests under
 // way are answered. Without a port it does not listen: -http= turns it off.
 package main
 
@@ -29,6 +36,7 @@ func run() int {
 	web := flag.String("http", ":8080", "address and port of HTTP, empty for none")
 	tcp := flag.String("tcp", ":9000", "address and port of the TCP echo, empty for none")
 	udp := flag.String("udp", ":9000", "address and port of the UDP echo, empty for none")
+	who := flag.String("who", ":9001", "address and port of UDP that tells who answers, empty for none")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -46,6 +54,7 @@ func run() int {
 	add(*web, h.serve)
 	add(*tcp, echoTCP)
 	add(*udp, echoUDP)
+	add(*who, whoUDP)
 
 	failed := make(chan error, len(servers))
 	for _, serve := range servers {
