@@ -7,13 +7,12 @@ package cluster
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/waggle-net/waggle/deploy/demo"
 	"github.com/waggle-net/waggle/test/machine"
 )
 
@@ -37,7 +36,7 @@ func (p *person) try(line string) (out string, err error) {
 	ctx, cancel := context.WithTimeoutCause(p.t.Context(), guestPatience, errors.New("not done in time"))
 	defer cancel()
 	r, err := p.m.Run(ctx, "runuser", "-u", "somebody", "--", "env", "HOME="+home, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-		"timeout", "--signal=INT", "8m", "bash", "-c", "cd "+folder+" && "+line+" 2>&1")
+		"timeout", "--signal=INT", "8m", "bash", "-c", "cd "+folder+" && { "+line+"; } 2>&1")
 	if err != nil {
 		return "", err
 	}
@@ -66,63 +65,54 @@ func (p *person) root(args ...string) string {
 	return out
 }
 
-// TestOrdinaryMachine is `make up` and `make down`, without the building, by somebody
-// who is not root on a machine that others use, too.
+// TestOrdinaryMachine is a lab that is joined to its machine, by somebody who is not
+// root on a machine that others use, too. (A server on such a machine is in test/kube.)
 func TestOrdinaryMachine(t *testing.T) {
 	bin, err := filepath.Abs("../../../bin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	images := t.TempDir()
-	if _, err := demo.BuildImages(t.Context(), images, os.Stderr); err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{folder + "/go.mod": "../../../go.mod", folder + "/bin/images": images}
-	for _, name := range []string{
-		"waggle-lab", "waggle-kube", "waggle-kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "waggled", "waggle-cni", "waggle",
-	} {
+	files := map[string]string{folder + "/go.mod": "../../../go.mod"}
+	for _, name := range []string{"waggle-lab", "waggle-kube", "waggled", "waggle-cni", "waggle"} {
 		files[folder+"/bin/"+name] = filepath.Join(bin, name)
 	}
-	p := &person{t, machine.ForTest(t, machine.Options{MemoryMiB: 3072, Files: files})}
+	p := &person{t, machine.ForTest(t, machine.Options{Files: files})}
 	p.root("useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/bash", "somebody")
 	p.root("chown", "-R", "somebody:", home)
 	if err := p.m.WriteFile(t.Context(), "/etc/sudoers.d/somebody", []byte("somebody ALL=(ALL) NOPASSWD: ALL\n"), 0o440); err != nil {
 		t.Fatal(err)
 	}
-	const (
-		sudo = `sudo -E env "PATH=$PATH" `
-		up   = sudo + "bin/waggle-lab cluster --timeout 8m"
-	)
+	const sudo = `sudo -E env "PATH=$PATH" bin/waggle-lab `
 
 	// Without root, nothing is half done.
-	if out, err := p.try("bin/waggle-lab cluster"); err == nil || !strings.Contains(out, "root") {
+	if out, err := p.try("bin/waggle-lab cluster --demo=false"); err == nil || !strings.Contains(out, "root") {
 		t.Errorf("without sudo: %v\n%s", err, out)
 	}
 	// Somebody else's network has our addresses.
 	p.root("ip", "link", "add", "docker9", "type", "bridge")
 	p.root("ip", "address", "add", "10.244.0.1/16", "dev", "docker9")
 	p.root("ip", "link", "set", "docker9", "up")
-	if out, err := p.try(up); err == nil || !strings.Contains(out, "docker9") || !strings.Contains(out, "10.244.0.0/16") {
+	if out, err := p.try(sudo + "cluster --demo=false"); err == nil || !strings.Contains(out, "docker9") || !strings.Contains(out, "10.244.0.0/16") {
 		t.Errorf("with a network that collides: %v\n%s", err, out)
 	}
 	p.root("ip", "link", "delete", "docker9")
 	before := p.network()
 
-	out := p.do(up)
-	t.Log(out)
-	if !strings.Contains(out, "http://198.18.0.11:30080/ answers") || !strings.Contains(out, "http://[2001:db8::b]:30080/ answers") {
-		t.Errorf("the guestbook did not answer:\n%s", out)
+	out := p.do(sudo + "up --racks 1 --machine --daemons --pods-per-node 1")
+	addresses := regexp.MustCompile(`node1/pod1: \[(\S+) (\S+)\]`).FindStringSubmatch(out)
+	if addresses == nil {
+		t.Fatalf("no addresses of the pod in:\n%s", out)
 	}
-	if got := strings.TrimSpace(p.do("stat -c '%U %a' .lab/kubeconfig")); got != "somebody 600" {
-		t.Errorf("the kubeconfig is %q, want somebody's alone", got)
+	for _, a := range addresses[1:] {
+		// Nobody listens there, which the pod says itself.
+		if got, _ := p.try("(echo >/dev/tcp/" + a + "/9)"); !strings.Contains(got, "refused") {
+			t.Errorf("the pod at %s does not answer this machine: %s", a, got)
+		}
 	}
-	if got := p.do("KUBECONFIG=.lab/kubeconfig bin/waggle-kube kubectl get nodes"); !strings.Contains(got, "node1") {
-		t.Errorf("nodes are:\n%s", got)
-	}
-	if got := p.do(sudo + "bin/waggle-lab shell node1 -- waggle status"); !strings.Contains(got, "demo/guestbook") {
+	if got := p.do(sudo + "shell node1 -- waggle status"); !strings.Contains(got, "default/pod1") {
 		t.Errorf("status is:\n%s", got)
 	}
-	p.do(sudo + "bin/waggle-lab down")
+	p.do(sudo + "down")
 	if after := p.network(); after != before {
 		t.Errorf("the machine's network was\n%s\nand is\n%s", before, after)
 	}
