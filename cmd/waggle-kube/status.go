@@ -68,11 +68,18 @@ func readStatus(ctx context.Context, l layout.Layout) (*nodeStatus, error) {
 	n := &nodeStatus{Status: s, Components: map[string][]health.Component{}}
 	for _, c := range s.Children {
 		// containerd has none to tell, and a process that starts answers later.
-		if report, err := health.Fetch(ctx, l.Socket(c.Name)); err == nil {
+		if report, err := fetch(ctx, l.Socket(c.Name)); err == nil {
 			n.Components[c.Name] = report.Components
 		}
 	}
 	return n, nil
+}
+
+// fetch does not wait for a process that hangs: that is what a status is to show.
+func fetch(ctx context.Context, socket string) (*health.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return health.Fetch(ctx, socket)
 }
 
 func (n *nodeStatus) render(w io.Writer, now time.Time) error {

@@ -31,14 +31,6 @@ type cluster struct {
 	bin  string
 }
 
-// bridge is a network of the reference plugins for the pods of one node.
-const bridge = `{
-  "cniVersion": "1.0.0", "name": "bridge", "plugins": [
-    {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]],
-              "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
-    {"type": "portmap", "capabilities": {"portMappings": true}}]}`
-
 // newCluster makes a host for a server, without starting one.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
