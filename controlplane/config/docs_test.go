@@ -185,7 +185,7 @@ func eachField(of reflect.Type, prefix string, visit func(string)) int {
 func TestEnvironmentOfEachField(t *testing.T) {
 	other := map[string]string{
 		"nodeName": "n", "nodeIPs": "192.0.2.1,2001:db8::1", "apiserver.tlsSANs": "a.example", "dns.addresses": "10.96.0.10,fd00:10:96::a",
-		"dns.upstreams": "192.0.2.53", "containerRuntime.registries": "[{host: docker.io}]", "kubelet.config": "{maxPods: 5}",
+		"dns.upstreams": "192.0.2.53", "containerRuntime.registries": "[{host: docker.io}]", "kubelet.config": "{maxPods: 5}", "dataplane.config": "{mtu: 1400}",
 		"kubelet.labels": "a=b", "kubelet.taints": "a:NoExecute", "components.etcd": "snapshot-count=5", "components.apiserver": "profiling=false",
 		"components.controllerManager": "profiling=false", "components.scheduler": "profiling=false", "audit.policyFile": "/x", "audit.path": "/x", "snapshots.dir": "/x/y",
 	}
