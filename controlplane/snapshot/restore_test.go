@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,12 +136,20 @@ func TestRestoreRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
-			if diff := cmp.Diff(before, contents(t, row.layout.Data)); diff != "" {
+			after := contents(t, row.layout.Data)
+			if row.layout == running.Layout {
+				// Its own etcd writes there at any time.
+				maps.DeleteFunc(before, inEtcd)
+				maps.DeleteFunc(after, inEtcd)
+			}
+			if diff := cmp.Diff(before, after); diff != "" {
 				t.Errorf("the data folder changed (-before +after):\n%s", diff)
 			}
 		})
 	}
 }
+
+func inEtcd(path, _ string) bool { return strings.HasPrefix(path, "etcd/member/") }
 
 // Last minor's snapshot is as good as this one's.
 func TestRestoreOlder(t *testing.T) {

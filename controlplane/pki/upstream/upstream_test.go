@@ -51,8 +51,8 @@ func made(t *testing.T) layout.Layout {
 func TestServingFiles(t *testing.T) {
 	l := made(t)
 	pems, err := filepath.Glob(l.PKI("*.pem"))
-	if err != nil || len(pems) != 13 {
-		t.Fatalf("found %v, error %v, want 13 certificates", pems, err)
+	if err != nil || len(pems) != 14 {
+		t.Fatalf("found %v, error %v, want 14 certificates", pems, err)
 	}
 	for _, path := range pems {
 		if _, err := dynamiccertificates.NewDynamicServingContentFromFiles("test", path, path); err != nil {
