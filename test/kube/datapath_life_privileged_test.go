@@ -22,6 +22,7 @@ import (
 // TestDatapathLife ends processes in every way while packets flow: nothing of a flow is
 // lost, no new connection fails, and no container is started again.
 func TestDatapathLife(t *testing.T) {
+	t.Parallel()
 	c := newClusterIn(t, lab.Topology{Client: true})
 	l := &life{server: c.up()}
 	l.network = c.network()

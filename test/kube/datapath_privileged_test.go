@@ -22,6 +22,7 @@ type network struct {
 // since its start is what takes time. Each part uses pods of its own, beside those of
 // datapath-services.yaml.
 func TestDatapath(t *testing.T) {
+	t.Parallel()
 	c := newClusterIn(t, lab.Topology{Client: true})
 	c.up()
 	n := c.network()

@@ -56,6 +56,7 @@ func (c *cluster) containers() string {
 
 // TestLife ends processes in every way, and looks whether pods notice.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	server := c.up()
 	c.kubectl("create", "deployment", "web", "--image=waggle.dev/test/agent:1", "--replicas=2")
@@ -245,6 +246,7 @@ func shims(t *testing.T, c *cluster) int {
 
 // TestBadMachine: what is wrong is told in one message, and nothing is started.
 func TestBadMachine(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	refused := func(t *testing.T, want ...string) {
 		t.Helper()

@@ -23,6 +23,7 @@ import (
 // TestMachine installs the server on a stock Debian with systemd and cgroup v2. The
 // steps follow each other on one machine, and end with the first that fails.
 func TestMachine(t *testing.T) {
+	t.Parallel()
 	m := machine.ForTest(t, machine.Options{Network: true, MemoryMiB: 3072, Files: guestFiles(t)})
 	for _, step := range []struct {
 		name string

@@ -19,6 +19,7 @@ import (
 // TestCluster is what one cluster is asked for, in the order of what it costs: one
 // that starts is dear.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.up("audit: {enabled: true}")
 	for _, part := range []struct {
