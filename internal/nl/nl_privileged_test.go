@@ -27,11 +27,23 @@ func newNetNS(t *testing.T) *os.File {
 	}
 	done := make(chan made)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		var f *os.File
+		// The thread goes home: one that is left to end may be the process's first,
+		// which never does, and would be found in the namespace.
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- made{err: err}
+			return
+		}
+		defer home.Close()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- made{err: err}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		err = errors.Join(err, unix.Setns(int(home.Fd()), unix.CLONE_NEWNET))
 		if err == nil {
-			f, err = os.Open("/proc/thread-self/ns/net")
+			runtime.UnlockOSThread()
 		}
 		done <- made{f, err}
 	}()
