@@ -49,6 +49,8 @@ __noinline int send_out(struct __sk_buff *skb, struct packet *p)
 	if (p->ttl <= 1)
 		return DROP_TTL;
 	fib.l4_protocol = p->l4_proto;
+	fib.sport = p->flow.sport; /* for routes by flow and rules by port */
+	fib.dport = p->flow.dport;
 	if (p->is_v4) {
 		fib.family = AF_INET;
 		fib.ipv4_src = p->flow.saddr.w[3];

@@ -158,6 +158,52 @@ func TestAttachPod(t *testing.T) {
 	}
 }
 
+// The uplink's program is replaced by the next daemon, taken off devices that are none
+// any more, and off all of them at the end: they stay, other than pods'.
+func TestAttachUplink(t *testing.T) {
+	for _, mode := range []Mode{TCX, TC} {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg, index := sandbox(t)
+			cfg.Mode = mode
+			other := addVeth(t, "wagtest1")
+			l := open(t, cfg)
+			for range 2 { // the second is the next daemon
+				for name, at := range map[string]int{"wagtest0": index, "wagtest1": other} {
+					if err := l.AttachUplink(name, at); err != nil {
+						t.Fatal(err)
+					}
+					if err := l.CheckUplink(name, at); err != nil {
+						t.Errorf("check of %s: %v", name, err)
+					}
+				}
+				if mode == TCX {
+					want := []ebpf.ProgramID{id(t, l.uplink.FromNetwork)}
+					if got := programIDs(t, index, ebpf.AttachTCXIngress); !slices.Equal(got, want) {
+						t.Errorf("programs are %v, want %v alone", got, want)
+					}
+				}
+				l.Close()
+				l = open(t, cfg)
+			}
+			if err := l.SweepUplinks(func(name string) bool { return name == "wagtest0" }); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.CheckUplink("wagtest0", index); err != nil {
+				t.Errorf("the device that is kept: %v", err)
+			}
+			if err := l.CheckUplink("wagtest1", other); !errors.Is(err, ErrNotAttached) {
+				t.Errorf("the device that is not: %v", err)
+			}
+			if err := Cleanup(cfg.BPFRoot); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.CheckUplink("wagtest0", index); !errors.Is(err, ErrNotAttached) {
+				t.Errorf("after cleanup: %v", err)
+			}
+		})
+	}
+}
+
 func TestSwitchFromTCXToClsact(t *testing.T) {
 	cfg, index := sandbox(t)
 	cfg.Mode = TCX

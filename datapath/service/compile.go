@@ -100,8 +100,8 @@ func compileBackends(port *intent.ServicePort, at Address) (ready []Address, kno
 		}
 		if port.Protocol == intent.SCTP && b.Port != at.Port {
 			// A new port would need a CRC32c over the whole packet.
-			err = fmt.Errorf("backend %s: SCTP ports cannot be translated: make targetPort equal to port",
-				netip.AddrPortFrom(b.Address, b.Port))
+			err = fmt.Errorf("backend %s: SCTP ports cannot be translated: make targetPort %d",
+				netip.AddrPortFrom(b.Address, b.Port), at.Port)
 			continue
 		}
 		ready = append(ready, Address{b.Address, b.Port, port.Protocol})

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	stdmaps "maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -39,8 +40,9 @@ type Manager struct {
 	addrs    maps.Table[maps.Addr, uint32]
 	log      *slog.Logger
 
-	mu   sync.Mutex
-	node []netip.Addr
+	mu      sync.Mutex
+	node    []netip.Addr
+	settled map[device]bool // by this daemon; false where it failed
 }
 
 // New returns a Manager that has not changed anything yet.
@@ -81,33 +83,64 @@ func (m *Manager) Sync() error {
 	}
 	_, err = maps.Reconcile(m.addrs, desired)
 	errs := []error{err}
-	names := make(map[string]bool)
+	var now []device
 	for _, l := range links {
-		name, index := l.Attrs().Name, l.Attrs().Index
-		if !devices[index] {
-			continue
+		if devices[l.Attrs().Index] {
+			now = append(now, device{l.Attrs().Name, l.Attrs().Index})
 		}
-		names[name] = true
-		errs = append(errs, m.attach(name, index))
 	}
-	errs = append(errs, m.programs.SweepUplinks(func(name string) bool { return names[name] }))
-	if len(names) == 0 && len(m.node) > 0 {
+	errs = append(errs, m.settle(now))
+	if len(now) == 0 && len(m.node) > 0 {
 		errs = append(errs, fmt.Errorf("serve node ports at %v: %w", m.node, ErrNoDevice))
 	}
 	return errors.Join(errs...)
 }
 
-func (m *Manager) attach(name string, index int) error {
-	found := m.programs.CheckUplink(name, index)
-	if found == nil {
-		return nil
+// device is one by which the node is reached.
+type device struct {
+	name  string
+	index int
+}
+
+// settle puts this daemon's program on the devices, also in the place of the one that a
+// daemon before it left there. The others are looked through where anything changed.
+func (m *Manager) settle(now []device) error {
+	var errs []error
+	settled := make(map[device]bool)
+	for _, d := range now {
+		err := m.attach(d)
+		settled[d] = err == nil
+		errs = append(errs, err)
 	}
-	if err := m.programs.AttachUplink(name, index); err != nil {
+	if m.settled == nil || !stdmaps.Equal(settled, m.settled) {
+		err := m.programs.SweepUplinks(func(name string) bool {
+			return slices.ContainsFunc(now, func(d device) bool { return d.name == name })
+		})
+		errs = append(errs, err)
+		if err != nil {
+			settled = nil // so that it is done again
+		}
+	}
+	m.settled = settled
+	return errors.Join(errs...)
+}
+
+func (m *Manager) attach(d device) error {
+	found := errNew
+	if m.settled[d] {
+		if found = m.programs.CheckUplink(d.name, d.index); found == nil {
+			return nil
+		}
+	}
+	if err := m.programs.AttachUplink(d.name, d.index); err != nil {
 		return err
 	}
-	m.log.Info("attached", "program", "from_network", "to", name, "because", found)
+	m.log.Info("attached", "program", "from_network", "to", d.name, "because", found)
 	return nil
 }
+
+// errNew is why a program is attached where nothing is wrong.
+var errNew = errors.New("new to this daemon")
 
 // sort says which of the assigned addresses are the node's towards others, and the
 // devices, by index, of those by which it is reached.

@@ -44,12 +44,16 @@ func TestSort(t *testing.T) {
 
 // attached is the Programs of a test.
 type attached struct {
-	on  []string
-	err error
+	on               []string
+	err              error
+	attaches, sweeps int
 }
 
 func (a *attached) AttachUplink(name string, _ int) error {
-	a.on = append(a.on, name)
+	a.attaches++
+	if !slices.Contains(a.on, name) {
+		a.on = append(a.on, name)
+	}
 	return a.err
 }
 
@@ -61,6 +65,7 @@ func (a *attached) CheckUplink(name string, _ int) error {
 }
 
 func (a *attached) SweepUplinks(keep func(string) bool) error {
+	a.sweeps++
 	a.on = slices.DeleteFunc(a.on, func(name string) bool { return !keep(name) })
 	return nil
 }
@@ -75,5 +80,39 @@ func TestSyncWithoutDevice(t *testing.T) {
 	err := m.Use([]netip.Addr{netip.MustParseAddr("203.0.113.77")})
 	if !errors.Is(err, ErrNoDevice) || len(programs.on) != 0 {
 		t.Errorf("an address that no device has: %v, on %v", err, programs.on)
+	}
+}
+
+// A daemon puts its own program in the place of the one that it finds, once, and then
+// only looks: each netlink dump of upkeep is paid for by every node, twice a minute.
+func TestReplacesOnce(t *testing.T) {
+	programs := &attached{on: []string{"up0", "left0"}} // by the daemon before
+	m := New(programs, &maps.Fake[maps.Addr, uint32]{}, slog.New(slog.DiscardHandler))
+	for range 3 {
+		if err := m.settle([]device{{"up0", 2}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if programs.attaches != 1 || programs.sweeps != 1 || !slices.Equal(programs.on, []string{"up0"}) {
+		t.Errorf("attached %d times, swept %d times, on %v", programs.attaches, programs.sweeps, programs.on)
+	}
+	// Somebody took it off; a device of the same name took its place; another came.
+	programs.on = nil
+	for _, now := range [][]device{{{"up0", 2}}, {{"up0", 3}}, {{"up0", 3}, {"up1", 4}}} {
+		if err := m.settle(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if programs.attaches != 4 || programs.sweeps != 3 || !slices.Equal(programs.on, []string{"up0", "up1"}) {
+		t.Errorf("attached %d times, swept %d times, on %v", programs.attaches, programs.sweeps, programs.on)
+	}
+	// What failed is tried again.
+	programs.err = errors.New("busy")
+	if err := m.settle([]device{{"up2", 5}}); err == nil {
+		t.Error("no error")
+	}
+	programs.err = nil
+	if err := m.settle([]device{{"up2", 5}}); err != nil || programs.attaches != 6 {
+		t.Errorf("%v, attached %d times", err, programs.attaches)
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"sigs.k8s.io/yaml"
 
 	"github.com/waggle-net/waggle/internal/config/option"
@@ -191,13 +191,14 @@ func (c *Config) NodeFile() string { return filepath.Join(c.StateDir, "node.json
 // programs, links and maps in.
 func (c *Config) PinDir() string { return filepath.Join(c.BPFRoot, "waggle") }
 
-// Write writes the configuration as a file that Load reads, with every key.
+// Write writes the configuration as a file that Load reads, with every key, whole or
+// not at all: the daemon may be starting.
 func (c *Config) Write(path string) error {
 	data, err := yaml.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}
 	return nil

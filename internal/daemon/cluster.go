@@ -16,6 +16,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/waggle-net/waggle/datapath/intent"
 	"github.com/waggle-net/waggle/datapath/intent/file"
 	"github.com/waggle-net/waggle/datapath/intent/kube"
@@ -204,16 +206,8 @@ func writeNode(cfg *config.Config, n *knownNode) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(cfg.NodeFile()), ".node-")
-	if err != nil {
-		return fmt.Errorf("remember the node: %w", err)
-	}
-	defer os.Remove(f.Name()) // of no effect once renamed
-	_, err = f.Write(append(data, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), cfg.NodeFile())
-	}
-	if err != nil {
+	path := cfg.NodeFile()
+	if err := renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("remember the node: %w", err)
 	}
 	return nil

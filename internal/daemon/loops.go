@@ -71,14 +71,14 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 }
 
 func (d *Daemon) mend(ctx context.Context) {
-	d.problems.set("route", d.routes.Sync(ctx), seenAgain)
-	d.problems.set("uplink", d.uplink.Sync(), seenAgain)
+	d.problems.set("route", d.routes.Sync(ctx), triedAgain)
+	d.problems.set("uplink", d.uplink.Sync(), triedAgain)
 	if d.isPublished() {
 		drift, err := d.services.Repair()
 		for _, e := range drift {
 			d.log.Warn("repaired", "part", "service", "found", e)
 		}
-		d.problems.set("service", err, seenAgain)
+		d.problems.set("service", err, triedAgain)
 	}
 	d.mendEndpoints()
 	d.problems.set("flows", d.loader.Maps().SweepFlows(), "expired flows stay in the table until it is full")

@@ -12,7 +12,7 @@ import (
 	"github.com/waggle-net/waggle/datapath/intent"
 )
 
-const seenAgain = "see the message; it is tried again every 30 seconds"
+const triedAgain = "see the message; it is tried again every 30 seconds"
 
 // useNode follows this node's own addresses: node ports are served there.
 func (d *Daemon) useNode(node *intent.Node) {
@@ -21,7 +21,7 @@ func (d *Daemon) useNode(node *intent.Node) {
 	}
 	d.nodeAddrs = node.Addresses
 	d.services.SetNode(node.Addresses)
-	d.problems.set("uplink", d.uplink.Use(node.Addresses), seenAgain)
+	d.problems.set("uplink", d.uplink.Use(node.Addresses), triedAgain)
 	d.log.Info("this node is reached at", "addresses", node.Addresses)
 }
 

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/google/renameio/v2"
 )
 
 // cacheFile is the file of learned servers. It holds no secret, and nothing that is
@@ -128,16 +130,8 @@ func writeCache(path string, servers []netip.AddrPort) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write API servers: %w", err)
 	}
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	err = renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
-		return fmt.Errorf("write API servers: %w", err)
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write API servers: %w", err)
-	}
-	if err := os.Rename(temporary, path); err != nil {
 		return fmt.Errorf("write API servers: %w", err)
 	}
 	return nil
